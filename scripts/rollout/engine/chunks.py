@@ -1,0 +1,94 @@
+"""Chunked work: short transactions whose size follows a target time, each with its checkpoint and under the fence.
+
+A work file is one statement: it takes %(after)s (the last key done as text, NULL at the start) and %(limit)s rows, and
+returns one row: last_key (NULL when nothing was left) and the number of rows. Work can stop at any instant; the next
+call goes on behind the last committed chunk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import errors
+
+from rollout.engine import ledger
+from rollout.engine.changes import Change
+from rollout.engine.ledger import Connection, Fence
+from rollout.environment import Settings
+from rollout.errors import Failed
+
+FIRST_LIMIT = 500
+SMALLEST_LIMIT = 50
+LARGEST_LIMIT = 20_000
+REST_SHARE = 0.25  # of a chunk's time spent idle after it, so that a copy never takes all of a core
+DEADLOCKS_MAX = 20
+Report = Callable[[str, int, float], None]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a piece of chunked work did in this call: rows, chunks, seconds, and the longest chunk in milliseconds."""
+
+    work: str
+    rows: int
+    chunks: int
+    seconds: float
+    longest_ms: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-native values with the rate in rows per second."""
+        rate = round(self.rows / self.seconds) if self.seconds > 0 else None
+        return {"work": self.work, "rows": self.rows, "chunks": self.chunks, "seconds": round(self.seconds, 3),
+                "longest_ms": round(self.longest_ms, 1), "rows_per_s": rate}
+
+
+def run(connection: Connection, change: Change, work: str, fence: Fence, settings: Settings, report: Report) -> Done:
+    """Run a work file to its end; raise Fenced when another runner took over, Failed on endless deadlocks.
+
+    `report(work, rows so far including earlier calls, rows per second)` is called after each chunk.
+    """
+    statement = change.sql(work) or b""
+    size = ChunkSize(settings.chunk_target_ms)
+    started, rows, chunks, longest, deadlocks = time.monotonic(), 0, 0, 0.0, 0
+    done_before = ledger.checkpoint(connection, change.name, work)
+    if done_before["finished"]:
+        return Done(work, 0, 0, 0.0, 0.0)
+    after: str | None = done_before["last_key"]
+    while True:
+        chunk_started = time.monotonic()
+        try:
+            with connection.transaction():
+                ledger.check(connection, fence)
+                row = connection.execute(statement, {"after": after, "limit": size.limit}, prepare=False).fetchone()
+                last_key, copied = tuple((row or {}).values())[:2]
+                ledger.advance(connection, change.name, work, last_key, copied)
+        except errors.DeadlockDetected:
+            deadlocks += 1
+            if deadlocks > DEADLOCKS_MAX:
+                raise Failed(f"{change.name}/{work}: {deadlocks} deadlocks", next="repeat the command; it goes on behind the last chunk") from None
+            continue
+        seconds = time.monotonic() - chunk_started
+        rows, chunks, longest = rows + copied, chunks + 1, max(longest, seconds * 1000)
+        report(work, done_before["rows"] + rows, rows / (time.monotonic() - started))
+        if last_key is None:
+            return Done(work, rows, chunks, time.monotonic() - started, longest)
+        after = last_key
+        size.took(seconds)
+        time.sleep(seconds * REST_SHARE)
+
+
+class ChunkSize:
+    """The next chunk's number of rows: follows the target time, at most doubling or halving at once."""
+
+    def __init__(self, target_ms: int) -> None:
+        """`target_ms`: how long one chunk should take."""
+        self.target_seconds = target_ms / 1000
+        self.limit = FIRST_LIMIT
+
+    def took(self, seconds: float) -> None:
+        """Adapt to how long the last chunk took."""
+        factor = min(2.0, max(0.5, self.target_seconds / max(seconds, 1e-6)))
+        self.limit = min(LARGEST_LIMIT, max(SMALLEST_LIMIT, int(self.limit * factor)))

@@ -1,0 +1,130 @@
+"""The ledger in a database: the fence, where each change stands, its checkpoints and its history.
+
+Everything here runs in the caller's transaction, so that the record and the work commit together or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from rollout.environment import Database
+from rollout.errors import Failed, Fenced
+
+DDL = Path(__file__).with_name("ledger.sql")
+Connection = psycopg.Connection[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Who writes: the run and its fencing token (monotonic per environment)."""
+
+    run: str
+    token: int
+
+
+@contextmanager
+def connect(database: Database, application_name: str = "rollout") -> Iterator[Connection]:
+    """Yield a connection in autocommit mode, rows as dicts; raise Failed when the database cannot be reached."""
+    try:
+        connection = psycopg.connect(database.conninfo(application_name), autocommit=True, row_factory=dict_row)
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise Failed(f"{database.host} does not answer: {reason}", next="look at its log, then repeat the command") from None
+    with connection:
+        yield connection
+
+
+def install(connection: Connection, fence: Fence) -> None:
+    """Create what is missing of the ledger and raise its fence to this run's token; raise Fenced when it is higher."""
+    with connection.transaction():
+        # Two runners that install at once would otherwise collide in the catalogue.
+        connection.execute("SELECT pg_advisory_xact_lock(hashtext('rollout.ledger'))")
+        if not connection.execute("SELECT to_regclass('rollout.fence') AS found").fetchone()["found"]:  # type: ignore[index]
+            connection.execute(DDL.read_bytes())
+        connection.execute(
+            "INSERT INTO rollout.fence (token, run) VALUES (%s, %s) ON CONFLICT (one) DO UPDATE"
+            " SET token = excluded.token, run = excluded.run WHERE rollout.fence.token <= excluded.token",
+            (fence.token, fence.run),
+        )
+        check(connection, fence)
+
+
+def installed(connection: Connection) -> bool:
+    """Return whether this database has a ledger."""
+    row = connection.execute("SELECT to_regclass('rollout.changes') IS NOT NULL AS found").fetchone()
+    return bool(row and row["found"])
+
+
+def check(connection: Connection, fence: Fence) -> None:
+    """Hold the fence for the rest of the transaction; raise Fenced when another runner has raised it."""
+    row = connection.execute("SELECT token, run FROM rollout.fence FOR SHARE").fetchone()
+    if row is None or row["token"] != fence.token:
+        seen = row["token"] if row else "none"
+        raise Fenced(
+            f"this runner holds fencing token {fence.token}, the ledger has {seen}",
+            next="invoke status; the newer run goes on, this one must stop",
+        )
+
+
+def stage(connection: Connection, change: str) -> str | None:
+    """Return the stage that a change has reached here, or None."""
+    row = connection.execute("SELECT stage FROM rollout.changes WHERE change = %s", (change,)).fetchone()
+    return str(row["stage"]) if row else None
+
+
+def reach(connection: Connection, fence: Fence, change: str, new_stage: str | None, sha256: str, **facts: Any) -> None:
+    """Record that a change reached a stage (None: it is gone without trace in the schema) and the event of it."""
+    if new_stage is None:
+        connection.execute("DELETE FROM rollout.changes WHERE change = %s", (change,))
+    else:
+        connection.execute(
+            "INSERT INTO rollout.changes (change, stage, sha256, run) VALUES (%s, %s, %s, %s) ON CONFLICT (change)"
+            " DO UPDATE SET stage = excluded.stage, sha256 = excluded.sha256, run = excluded.run, changed_at = now()",
+            (change, new_stage, sha256, fence.run),
+        )
+    record(connection, fence, change, new_stage or "discarded", **facts)
+
+
+def record(connection: Connection, fence: Fence, change: str, event: str, **facts: Any) -> None:
+    """Append an event."""
+    connection.execute(
+        "INSERT INTO rollout.events (run, token, change, event, facts) VALUES (%s, %s, %s, %s, %s)",
+        (fence.run, fence.token, change, event, Jsonb(facts)),
+    )
+
+
+def checkpoint(connection: Connection, change: str, work: str) -> dict[str, Any]:
+    """Return the checkpoint of a piece of chunked work: last_key, rows, finished."""
+    row = connection.execute(
+        "SELECT last_key, rows, finished FROM rollout.checkpoints WHERE change = %s AND work = %s", (change, work)
+    ).fetchone()
+    return row or {"last_key": None, "rows": 0, "finished": False}
+
+
+def advance(connection: Connection, change: str, work: str, last_key: str | None, rows: int) -> None:
+    """Move a checkpoint; `last_key` None means that the work is finished."""
+    connection.execute(
+        "INSERT INTO rollout.checkpoints (change, work, last_key, rows, finished) VALUES (%(c)s, %(w)s, %(k)s, %(r)s, %(f)s)"
+        " ON CONFLICT (change, work) DO UPDATE SET last_key = coalesce(excluded.last_key, rollout.checkpoints.last_key),"
+        " rows = rollout.checkpoints.rows + excluded.rows, finished = excluded.finished",
+        {"c": change, "w": work, "k": last_key, "r": rows, "f": last_key is None},
+    )
+
+
+def forget_checkpoints(connection: Connection, change: str) -> None:
+    """Discard the checkpoints of a change: nothing that was copied counts any more."""
+    connection.execute("DELETE FROM rollout.checkpoints WHERE change = %s", (change,))
+
+
+def rejects(connection: Connection) -> int:
+    """Return how many rows the reject ledger holds."""
+    row = connection.execute("SELECT count(*) AS n FROM rollout.rejects").fetchone()
+    return int(row["n"]) if row else 0
