@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from psycopg.conninfo import make_conninfo
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rollout.errors import BadInput
@@ -47,9 +48,9 @@ class Database(_Strict):
 
     def conninfo(self, application_name: str = "rollout") -> str:
         """Return a libpq connection string; the password stays in the passfile."""
-        return (
-            f"host={self.address} port={self.port} dbname={self.dbname} user={self.user} "
-            f"passfile={self.passfile} application_name={application_name} connect_timeout=5"
+        return make_conninfo(
+            host=self.address, port=self.port, dbname=self.dbname, user=self.user, passfile=self.passfile,
+            application_name=application_name, connect_timeout=5,
         )
 
 

@@ -33,13 +33,19 @@ class Locks(BaseModel):
 
 
 class Declaration(BaseModel):
-    """What change.yml may say. `authority`: each relation that the swap exchanges, and the column that is its key."""
+    """What change.yml may say.
+
+    `authority`: each relation that the swap exchanges, and the column that is its key; `shadow`: the relations that are
+    filled, analysed once they are; `before_swap`: steps of the road that must have run on the expanded change.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     change: str
     kind: Literal["rewrite", "index", "documentation"]
     summary: str
     authority: dict[Relation, str] = Field(default_factory=dict)
+    shadow: list[Relation] = Field(default_factory=list)
+    before_swap: list[Literal["refresh_performance"]] = Field(default_factory=list)
     locks: Locks = Field(default_factory=Locks)
 
 

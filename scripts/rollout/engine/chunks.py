@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import errors
+from psycopg import errors, sql
 
 from rollout.engine import ledger
 from rollout.engine.changes import Change
@@ -24,7 +24,9 @@ FIRST_LIMIT = 500
 SMALLEST_LIMIT = 50
 LARGEST_LIMIT = 20_000
 REST_SHARE = 0.25  # of a chunk's time spent idle after it, so that a copy never takes all of a core
-DEADLOCKS_MAX = 20
+# Below deadlock_timeout (1 s): where a chunk and a client wait for each other, the chunk is the one that gives way.
+LOCK_TIMEOUT = "400ms"
+YIELDS_MAX = 50
 Report = Callable[[str, int, float], None]
 
 
@@ -46,13 +48,13 @@ class Done:
 
 
 def run(connection: Connection, change: Change, work: str, fence: Fence, settings: Settings, report: Report) -> Done:
-    """Run a work file to its end; raise Fenced when another runner took over, Failed on endless deadlocks.
+    """Run a work file to its end; raise Fenced when another runner took over, Failed when clients are in its way all the time.
 
     `report(work, rows so far including earlier calls, rows per second)` is called after each chunk.
     """
     statement = change.sql(work) or b""
     size = ChunkSize(settings.chunk_target_ms)
-    started, rows, chunks, longest, deadlocks = time.monotonic(), 0, 0, 0.0, 0
+    started, rows, chunks, longest, yields = time.monotonic(), 0, 0, 0.0, 0
     done_before = ledger.checkpoint(connection, change.name, work)
     if done_before["finished"]:
         return Done(work, 0, 0, 0.0, 0.0)
@@ -61,14 +63,20 @@ def run(connection: Connection, change: Change, work: str, fence: Fence, setting
         chunk_started = time.monotonic()
         try:
             with connection.transaction():
+                connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
                 ledger.check(connection, fence)
                 row = connection.execute(statement, {"after": after, "limit": size.limit}, prepare=False).fetchone()
                 last_key, copied = tuple((row or {}).values())[:2]
                 ledger.advance(connection, change.name, work, last_key, copied)
-        except errors.DeadlockDetected:
-            deadlocks += 1
-            if deadlocks > DEADLOCKS_MAX:
-                raise Failed(f"{change.name}/{work}: {deadlocks} deadlocks", next="repeat the command; it goes on behind the last chunk") from None
+        except (errors.DeadlockDetected, errors.LockNotAvailable) as error:
+            yields += 1
+            if yields > YIELDS_MAX:
+                raise Failed(
+                    f"{change.name}/{work} gave way to clients {yields} times behind key {after} ({type(error).__name__})",
+                    limit=f"{YIELDS_MAX} times", next="find who holds these rows; the same command goes on behind the last chunk",
+                ) from None
+            size.took(2 * size.target_seconds)
+            time.sleep(size.target_seconds)
             continue
         seconds = time.monotonic() - chunk_started
         rows, chunks, longest = rows + copied, chunks + 1, max(longest, seconds * 1000)

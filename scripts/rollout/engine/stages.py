@@ -76,6 +76,7 @@ class Stages:
             outcome.facts["indexes"] = indexes.build(self.connection, self.change, "indexes")
             outcome.facts["copies"] = [self._chunks(work) for work in self.change.works("copy")]
             self._each("validate")
+            self._analyse()
             self._reach("copied")
         outcome.facts["compared"] = self.compare()
         outcome.seconds = time.monotonic() - started
@@ -143,7 +144,7 @@ class Stages:
             raise Refused(f"{self.change.name} is {stage or 'not expanded'}, not swapped", next="invoke status")
         facts: dict[str, Any] = {}
         if stage != "contracting":
-            facts["prepare"] = self._locked("contract_prepare", "contracting", SHARE_ROW_EXCLUSIVE)
+            facts["prepare"] = self._locked("contract_prepare", "contracting", ACCESS_EXCLUSIVE)
         facts["indexes"] = indexes.build(self.connection, self.change, "contract_indexes")
         facts["copies"] = [self._chunks(work) for work in self.change.works("contract_copy")]
         self._each("contract_validate")
@@ -197,6 +198,11 @@ class Stages:
             with self.connection.transaction():
                 ledger.check(self.connection, self.fence)
                 self.connection.execute(statement)
+
+    def _analyse(self) -> None:
+        """Give the planner statistics of what was filled: without them each range of the comparison would be a scan."""
+        for relation in self.change.declaration.shadow:
+            self.connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(*relation.split("."))))
 
     def _chunks(self, work: str) -> dict[str, Any]:
         done = chunks.run(self.connection, self.change, work, self.fence, self.settings, self.report)

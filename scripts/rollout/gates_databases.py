@@ -1,0 +1,114 @@
+"""The gates on databases: sessions that wait for locks, the queue's backlog, replicas that fall behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from rollout import gates
+from rollout.environment import TIERS, Database, Environment
+from rollout.gates import Verdict, Window
+
+SQL = Path(__file__).parent / "sql"
+STATEMENT_TIMEOUT_MS = 5_000
+REPLICATION_LAG_MAX_SECONDS = 10.0
+
+
+def ask(database: Database, statement: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Run a read-only statement of sql/ on a database and return its rows; gives up after STATEMENT_TIMEOUT_MS."""
+    with psycopg.connect(database.conninfo("rollout-gates"), row_factory=dict_row) as connection:
+        connection.read_only = True
+        connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(STATEMENT_TIMEOUT_MS),))
+        return connection.execute((SQL / statement).read_bytes(), values).fetchall()
+
+
+def live(environment: Environment) -> list[Database]:
+    """Return every live database, tier by tier."""
+    return [d for tier in TIERS for d in environment.tier(tier)]
+
+
+def database_sessions(environment: Environment, window: Window) -> Verdict:
+    """No session of the application waits for a lock longer than the stall budget of a change."""
+    limit = environment.settings.stall_budget_total_ms
+    seen = {d.host: ask(d, "gate_sessions.sql", {"app_role": d.app_role})[0] for d in live(environment)}
+    facts: dict[str, Any] = {
+        host: {
+            "sessions": int(row["sessions"]),
+            "waiting": int(row["waiting"]),
+            "longest_ms": round(float(row["longest_ms"]), 1),
+            "blockers": list(row["blockers"]),
+        }
+        for host, row in seen.items()
+    }
+    host = max(facts, key=lambda h: facts[h]["longest_ms"])
+    longest = gates.finite(facts[host]["longest_ms"])
+    observed = f"longest wait for a lock {longest:g} ms" + (
+        f" on {host}, behind {facts[host]['blockers']}" if longest else ""
+    )
+    value: gates.Value = "fail" if longest > limit else "pass"
+    if not any(f["sessions"] for f in facts.values()):
+        value, observed = "inconclusive", "the application has no session on any database: nothing could be seen"
+    return Verdict("database_sessions", value, observed, f"{limit} ms", gates.page("database_sessions"), facts)
+
+
+def queue_state(environment: Environment) -> dict[str, Any]:
+    """Return, by host, how many jobs are ready and not moved, since when the first is due (s), and the clock."""
+    return {d.host: ask(d, "gate_queue.sql")[0] for d in environment.tier("queue")}
+
+
+def queue_age(environment: Environment, window: Window) -> Verdict:
+    """The oldest ready job has not grown older, with more waiting behind it, by more than the limit since the start.
+
+    An old backlog does not count, only its ageing; nor does a job that nobody moves while the rest is moved (the
+    number of ready jobs then stays). A window shorter than twice the limit is judged by half its length, since an age
+    cannot grow by more than the window is long. Batches make the age a sawtooth: only a full window fails.
+    """
+    before = window.start.get("queue")
+    if not before:
+        raise ValueError(f"the queue at the start is missing: {window.start.get('queue_missing', 'not taken')}")
+    facts: dict[str, Any] = {}
+    verdicts, aged, limit = [], 0.0, environment.settings.gate_queue_age_max_seconds
+    for host, now in queue_state(environment).items():
+        elapsed = gates.finite(now["at"] - before[host]["at"])
+        older = gates.finite(now["oldest_seconds"] - before[host]["oldest_seconds"])
+        more = now["ready"] - before[host]["ready"]
+        limit = min(limit, elapsed / 2)
+        facts[host] = {
+            "before": before[host],
+            "now": now,
+            "elapsed_seconds": elapsed,
+            "older_seconds": older,
+            "more": more,
+        }
+        aged = max(aged, older)
+        early = elapsed < environment.settings.gate_window_seconds
+        bad: gates.Value = "inconclusive" if early else "fail"
+        verdicts.append(bad if older > limit and more > 0 else "pass")
+    value: gates.Value = "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
+    waiting = sum(f["now"]["ready"] for f in facts.values())
+    more = sum(f["more"] for f in facts.values())
+    observed = f"the oldest ready job aged by {aged:.1f} s, {waiting:.0f} ready ({more:+.0f})"
+    return Verdict("queue_age", value, observed, f"{limit:.1f} s", gates.page("queue_age"), facts)
+
+
+def replication_lag(environment: Environment, window: Window) -> Verdict:
+    """Every replica of every live database streams and is close behind; a database without replicas says so."""
+    rows = [(d.host, row) for d in live(environment) for row in ask(d, "gate_replication.sql")]
+    limit = f"{REPLICATION_LAG_MAX_SECONDS:g} s"
+    if not rows:
+        return Verdict(
+            "replication_lag", "pass", "no replicas attached", limit, gates.page("replication_lag"), {"replicas": 0}
+        )
+    worst = max(gates.finite(float(row["lag_seconds"])) for _, row in rows)
+    away = [f"{row['replica']} of {host} is {row['state']}" for host, row in rows if row["state"] != "streaming"]
+    facts: dict[str, Any] = {
+        "replicas": len(rows),
+        "not_streaming": away,
+        "lag_seconds": {f"{host}/{row['replica']}": float(row["lag_seconds"]) for host, row in rows},
+    }
+    value: gates.Value = "fail" if worst > REPLICATION_LAG_MAX_SECONDS else "inconclusive" if away else "pass"
+    observed = f"longest lag {worst:.1f} s over {len(rows)} replicas" + (f"; {', '.join(away)}" if away else "")
+    return Verdict("replication_lag", value, observed, limit, gates.page("replication_lag"), facts)

@@ -1,0 +1,1 @@
+"""References between databases, which no constraint can hold: the validator for writers, the scan for what is there."""

@@ -1,0 +1,151 @@
+"""Steps on the databases: expand, swap, revert, compare, contract, refresh, scan, census."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rollout import performance_view
+from rollout.engine import changes, ledger
+from rollout.engine.changes import Change
+from rollout.engine.stages import Outcome, Stages
+
+from rollout.errors import Refused
+from rollout.references import scan
+from rollout.road.context import Context, Facts, step
+
+CENSUS = """
+SELECT application_name AS name, count(*) AS sessions FROM pg_stat_activity
+WHERE datname = current_database() AND usename = %(role)s AND position(%(release)s IN application_name) = 0
+GROUP BY 1 ORDER BY 1
+"""
+ROWS = "SELECT sum(greatest(reltuples, 0))::bigint AS n FROM pg_class WHERE oid = ANY (%s::regclass[]::oid[])"
+
+
+@step("expand")
+def expand(context: Context, host: str) -> Facts:
+    """Create the shadows of a database's changes, arm the sync, copy and compare."""
+    outcomes = _each(context, host, "expand")
+    rows = sum(c["rows"] for o in outcomes for c in o.facts.get("copies", []))
+    compared = sum(o.facts["compared"]["rows"] for o in outcomes if o.facts.get("compared"))
+    return {**_facts(outcomes), "say": f"copied {rows:,} rows, compared {compared:,}, 0 differences"}
+
+
+@step("swap")
+def swap(context: Context, host: str) -> Facts:
+    """Exchange the names: from here on the new relations are the authority."""
+    outcomes = _each(context, host, "swap")
+    done = [f"{o.change} {o.facts['held_ms']:.0f} ms" for o in outcomes if o.changed]
+    return {**_facts(outcomes), "say": "; ".join(done) or "nothing to swap"}
+
+
+@step("revert")
+def revert(context: Context, host: str) -> Facts:
+    """Exchange the names back, last change first; the shadows stay in step for the next swap."""
+    outcomes = _each(context, host, "revert", backwards=True)
+    kept = [f"{o.change} {o.facts['held_ms']:.0f} ms" for o in outcomes if o.changed]
+    rejects = sum(int(o.facts.get("rejects", 0)) for o in outcomes if o.changed)
+    facts = _facts(outcomes)
+    facts["rejects"] = rejects
+    return {**facts, "say": "; ".join(kept) or "nothing to take back"}
+
+
+@step("compare")
+def compare(context: Context, host: str) -> Facts:
+    """Compare authority and shadow of every change of a database that has one."""
+    database = context.environment.database(host)
+    results: dict[str, Any] = {}
+    for change in changes.plan(database.tier):
+        with ledger.connect(database) as connection:
+            if not change.swaps or not ledger.installed(connection):
+                continue
+            stages = Stages(connection, change, context.fence, context.environment.settings, context.report("compare", host))
+            if stages.stage() in ("copied", "compared", "swapped"):
+                results[change.name] = stages.compare()
+    rows = sum(r["rows"] for r in results.values())
+    context.set_fact(f"compared.{host}", results)
+    return {"changed": False, "compared": results, "say": f"compared {rows:,} rows, 0 differences" if results else "no shadow to compare with"}
+
+
+@step("no_return")
+def no_return(context: Context, host: str) -> Facts:
+    """Record that from now on only a restore leads back."""
+    context.session.point_of_no_return()
+    return {"say": "point of no return"}
+
+
+@step("contract")
+def contract(context: Context, host: str) -> Facts:
+    """Drop the old relations and bring the new ones home. No way back but a restore."""
+    outcomes = _each(context, host, "contract")
+    return {**_facts(outcomes), "say": ", ".join(f"{o.change} {o.stage}" for o in outcomes) or "nothing to contract"}
+
+
+@step("refresh_performance")
+def refresh_performance(context: Context, host: str, host_set: str = "live") -> Facts:
+    """Bring oltp's campaigns over to olap and refresh the performance view, concurrently."""
+    results = performance_view.refresh(context.environment, "staging" if host_set == "staging" else "live")
+    facts = [r.to_dict() for r in results]
+    rows = sum(int(f.get("rows", 0)) for f in facts)
+    return {"refreshed": facts, "say": f"campaign_performance_mv: {rows:,} campaigns"}
+
+
+@step("scan_references")
+def scan_references(context: Context, host: str) -> Facts:
+    """Look for references between databases that point at nothing, set by set; the findings are recorded, not repaired."""
+    results = scan.scan(context.environment, "live", scan_id=f"{context.request.run}-{context.request.token}")
+    rows = [
+        {"tier": r.tier, "reference": f"{r.table}.{r.column} -> {r.referent}", "rows": r.rows, "orphans": r.orphans, "foreign_tenant": r.foreign_tenant}
+        for r in results
+    ]
+    wrong = sum(r.orphans + r.foreign_tenant for r in results)
+    total = sum(r.rows for r in results)
+    context.set_fact("references", {"scanned_rows": total, "wrong_rows": wrong, "references": rows})
+    return {"references": rows, "say": f"{len(results)} references, {total:,} rows, {wrong:,} point at nothing or at another tenant (recorded)"}
+
+
+@step("census")
+def census(context: Context, host: str) -> Facts:
+    """Refuse while any session of the application that is not of the new release is connected."""
+    database = context.environment.database(host)
+    deadline = time.monotonic() + context.environment.settings.drain_timeout_seconds
+    while True:
+        with ledger.connect(database) as connection:
+            rows = connection.execute(
+                CENSUS, {"role": database.app_role, "release": context.environment.settings.release_after}
+            ).fetchall()
+        if not rows:
+            return {"changed": False, "say": "no session of the old release"}
+        if time.monotonic() > deadline:
+            who = ", ".join(f"{r['sessions']} of {r['name'] or 'an unnamed client'}" for r in rows)
+            raise Refused(f"{host}: sessions that may use the old names: {who}", limit="0",
+                          next="stop these clients, then invoke finalize", page="runbooks/deploy.md#census")
+        time.sleep(0.2)
+
+
+def _each(context: Context, host: str, stage: str, *, backwards: bool = False) -> list[Outcome]:
+    database = context.environment.database(host)
+    outcomes = []
+    plan = changes.plan(database.tier)
+    for change in reversed(plan) if backwards else plan:
+        with ledger.connect(database) as connection:
+            if stage == "revert" and not ledger.installed(connection):
+                continue
+            report = context.report(stage, host, _rows(connection, change))
+            outcomes.append(getattr(Stages(connection, change, context.fence, context.environment.settings, report), stage)())
+    return outcomes
+
+
+def _rows(connection: ledger.Connection, change: Change) -> int | None:
+    """Return the planner's estimate of how many rows there are to copy, for an ETA."""
+    names = [r for r in change.declaration.authority]
+    if not names:
+        return None
+    row = connection.execute(ROWS, (names,)).fetchone()
+    return int(row["n"]) if row and row["n"] else None
+
+
+def _facts(outcomes: list[Outcome]) -> Facts:
+    return {"changed": any(o.changed for o in outcomes), "changes": [o.to_dict() for o in outcomes]}
+
+

@@ -1,0 +1,103 @@
+"""One phase of a run from command to verdict: lease, playbook, verdict, checklist."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rollout import checklist, environment, order, runs
+from rollout.engine import changes, ledger
+from rollout.environment import Environment
+from rollout.errors import RolloutError
+from rollout.objectstore import ObjectStore
+from rollout.order import PhaseName, RunState
+from rollout.road import command
+from rollout.road.context import Request
+
+PLAYBOOKS: dict[PhaseName, str] = {"1": "01_prepare", "2": "02_rollout", "3": "03_cutover", "finalize": "finalize", "rollback": "rollback"}
+NAMES: dict[PhaseName, str] = {"1": "phase 1 prepare", "2": "phase 2 rollout", "3": "phase 3 cutover", "finalize": "finalize", "rollback": "rollback"}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a phase ended: the run's state, seconds, and where its checklist is (None after a dry run)."""
+
+    state: RunState | None
+    seconds: float
+    checklist: Path | None
+    nothing_to_take_back: bool = False
+
+
+def run(
+    env: Environment, phase: PhaseName, show: Callable[[dict[str, Any]], None], *, dry_run: bool = False, why: str = ""
+) -> Ended:
+    """Run a phase; raise what stopped it. With `dry_run` show what would be done: no lease, nothing written to any host."""
+    started, store, digest = time.monotonic(), ObjectStore(env.object_store), changes.digest()
+    artifacts = Path(env.artifacts)
+    artifacts.mkdir(parents=True, exist_ok=True)
+    if dry_run:
+        order.decide(runs.current(store), phase, digest)
+        request = _request(env, artifacts / f"dry-run-{secrets.token_hex(3)}", "dry-run", 0, check=True)
+        command.play(env, PLAYBOOKS[phase], request, show)
+        return Ended(runs.current(store), time.monotonic() - started, None)
+    operator = getpass.getuser()
+    with runs.open_phase(
+        store, env.name, phase, operator=operator, plan_digest=digest, lease_seconds=env.settings.lease_seconds, mirror=artifacts
+    ) as session:
+        if session.nothing_to_take_back:
+            session.passed(why=why or "asked for, with nothing to take back")
+            return Ended(session.state(), time.monotonic() - started, None, nothing_to_take_back=True)
+        folder = artifacts / session.run
+        request = _request(env, folder, session.run, session.token, operator=operator, why=why)
+        try:
+            command.play(env, PLAYBOOKS[phase], request, show, lost=session.lost)
+        except RolloutError as error:
+            verdict = "inconclusive" if "inconclusive" in error.observed else "fail"
+            session.failed(error.observed, verdict="inconclusive" if verdict == "inconclusive" else "fail")
+            checklist.write(env, store, session.state(), folder)
+            raise
+        seconds = round(time.monotonic() - started, 3)
+        session.passed({"command_seconds": seconds}, why=why or ("asked for by the operator" if phase == "rollback" else ""))
+        paths = checklist.write(env, store, runs.read(store, session.run), folder)
+    return Ended(runs.read(store, session.run), time.monotonic() - started, paths["markdown"])
+
+
+def status(env: Environment) -> dict[str, Any]:
+    """Return where the environment's run stands: what the store says, and what balancer and ledgers say themselves."""
+    from rollout import traffic
+
+    state = runs.current(ObjectStore(env.object_store))
+    seen: dict[str, Any] = {"environment": env.name, "observed": datetime.now(UTC).isoformat(timespec="seconds")}
+    seen["run"] = state.model_dump(mode="json", exclude={"facts"}) if state else None
+    try:
+        seen["green_percent"] = traffic.split(env).percent
+    except RolloutError as error:
+        seen["green_percent"], seen["traffic_error"] = None, error.observed
+    seen["databases"] = [_database(database) for database in env.databases if database.host_set == "live"]
+    rejects = [d["rejects"] for d in seen["databases"]]
+    seen["rejects"] = None if None in rejects else sum(rejects)
+    return seen
+
+
+def _database(database: environment.Database) -> dict[str, Any]:
+    told: dict[str, Any] = {"host": database.host, "tier": database.tier, "changes": {}, "rejects": 0}
+    try:
+        with ledger.connect(database) as connection:
+            if ledger.installed(connection):
+                told["changes"] = {c.name: ledger.stage(connection, c.name) for c in changes.plan(database.tier)}
+                told["rejects"] = ledger.rejects(connection)
+    except RolloutError as error:
+        told["error"], told["rejects"] = error.observed, None
+    return told
+
+
+def _request(env: Environment, folder: Path, run: str, token: int, *, operator: str = "", check: bool = False, why: str = "") -> Request:
+    path = folder / "environment.json"
+    environment.save(env, path)
+    return Request(str(path), run, token, operator or getpass.getuser(), str(folder), check, why)

@@ -1,0 +1,137 @@
+"""What people see: the lines of a phase as they happen, the state of a run, the servers of a sandbox."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+from rollout.environment import Environment
+from rollout.order import COMMANDS, PhaseName
+
+if TYPE_CHECKING:
+    from rollout.road.phase import Ended
+
+EVERY_SECONDS = 5.0
+NEXT: dict[PhaseName, str] = {"1": COMMANDS["2"], "2": COMMANDS["3"], "3": COMMANDS["finalize"], "finalize": "invoke checklist", "rollback": COMMANDS["2"]}
+WORDS = {"finalize": "finalized", "rollback": "rolled back"}
+
+
+class Screen:
+    """Prints a phase: a line a finished step, and what is at work below (on a terminal) or every 5 s (elsewhere)."""
+
+    def __init__(self, environment: Environment, phase: PhaseName) -> None:
+        """`phase` decides what to propose next."""
+        self.environment, self.phase = environment, phase
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.live: Status | None = Status("", console=self.console) if self.console.is_terminal else None
+        self.shown = time.monotonic()
+
+    def head(self, words: str) -> None:
+        """Say what begins."""
+        self.console.print(Text(f"{self.environment.name}  {words}", style="bold"))
+        if self.live:
+            self.live.start()
+
+    def line(self, said: dict[str, Any]) -> None:
+        """Show one line of progress."""
+        kind, _, words = str(said["text"]).partition(": ")
+        where = f"  {said['step']:<18} {said['host']:<20} "
+        if kind == "done":
+            self.console.print(Text(f"{where}{_seconds(said['rate']):>8}  {words}"))
+        elif kind == "would":
+            self.console.print(Text(f"{where}would: {words}"))
+        elif kind == "failed":
+            self.console.print(Text(f"{where}{'failed':>8}  {words}", style="red"))
+        elif kind != "start":
+            self._at_work(where, said)
+
+    def foot(self, ended: Ended) -> None:
+        """Say how it ended and what comes next."""
+        if self.live:
+            self.live.stop()
+        if ended.nothing_to_take_back:
+            self.console.print(f"nothing to take back: no phase has changed anything ({ended.seconds:.1f} s)")
+        elif ended.checklist is None:
+            self.console.print("dry run: nothing was changed")
+            return
+        elif ended.state is not None:
+            word = WORDS.get(self.phase, f"phase {self.phase} passed")
+            lossless = f", lossless ({_rejects(ended)} rows in the reject ledger)" if self.phase == "rollback" else ""
+            self.console.print(f"{word} in {ended.seconds:.1f} s{lossless}\nrun {ended.state.run}\nchecklist: {ended.checklist}")
+        self.console.print(f"next: {NEXT[self.phase]}")
+
+    def _at_work(self, where: str, said: dict[str, Any]) -> None:
+        parts = [str(said["text"])]
+        if said.get("done") is not None:
+            parts.append(f"{said['done']:,}" + (f" of {said['total']:,}" if said.get("total") else ""))
+        if said.get("rate"):
+            parts.append(f"{said['rate']:,.0f}/s")
+        if said.get("eta_seconds") is not None:
+            parts.append(f"about {said['eta_seconds']:.0f} s left")
+        words = where + "  ".join(parts)
+        if self.live:
+            self.live.update(Text(words.strip()))
+        elif time.monotonic() - self.shown >= EVERY_SECONDS:
+            self.shown = time.monotonic()
+            self.console.print(Text(words))
+
+
+def status(seen: dict[str, Any], *, as_json: bool) -> None:
+    """Print the state of a run."""
+    if as_json:
+        json.dump(seen, sys.stdout, indent=1)
+        print()
+        return
+    console, run = Console(highlight=False, soft_wrap=True), seen["run"]
+    if run is None:
+        console.print(f"{seen['environment']}: no run has begun\nnext: {COMMANDS['1']}")
+        return
+    console.print(Text(f"run {run['run']}  {seen['environment']}  by {run['operator']}", style="bold"))
+    table = Table("phase", "verdict", "seconds", "why", box=None, pad_edge=False)
+    for name, phase in run["phases"].items():
+        table.add_row(name, phase["verdict"], "" if phase["seconds"] is None else f"{phase['seconds']:.1f}", phase["why"])
+    console.print(table)
+    if run["rolled_back"]:
+        console.print(f"rolled back at {run['rolled_back']['when']}: {run['rolled_back']['why']}")
+    green = seen["green_percent"]
+    console.print(f"traffic: {f'{green:g} % on green' if green is not None else 'not known: ' + seen['traffic_error']}")
+    for database in seen["databases"]:
+        told = database.get("error") or ", ".join(f"{c} {s or 'not begun'}" for c, s in database["changes"].items()) or "nothing begun"
+        console.print(f"  {database['host']:<16} {told}")
+    rejects = seen["rejects"]
+    if run["finalized"] or run["no_return"]:
+        console.print("rollback: no longer possible, only a restore")
+    else:
+        console.print("rollback is lossless: " + ("not known" if rejects is None else "yes" if rejects == 0 else f"no, {rejects} rows at risk"))
+
+
+def servers(found: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print the servers of a sandbox."""
+    if as_json:
+        json.dump(found, sys.stdout, indent=1)
+        print()
+        return
+    table = Table("host", "kind", "port", "pid", "running", "answering", "log", box=None, pad_edge=False)
+    for s in found:
+        table.add_row(s["host"], s["kind"], str(s["port"]), str(s["pid"] or ""), _yes(s["running"]), _yes(s["answering"]), str(s["log"]))
+    Console(highlight=False, soft_wrap=True, width=200).print(table)
+
+
+def _rejects(ended: Ended) -> int:
+    assert ended.state is not None
+    return int(str(ended.state.phases["rollback"].facts.get("rejects", 0)))
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "no"
+
+
+def _seconds(value: Any) -> str:
+    return f"{value:.1f} s" if isinstance(value, (int, float)) else ""

@@ -1,0 +1,189 @@
+"""What a snapshot knows about itself: the records that a manifest holds, and what a comparison answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DIFFERENCES_MAX = 50
+Progress = Callable[[str, int, int | None], None]
+"""Called with what is being done, how much is done, and the total (None when unknown), in the units of the act."""
+
+
+def quiet(what: str, done: int, total: int | None) -> None:
+    """Report no progress."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class StoredObject(_Record):
+    """One object of the store, pinned to the version that was written; `size` is in bytes."""
+
+    key: str
+    version_id: str | None
+    sha256: str
+    size: int
+
+
+class TableDigest(_Record):
+    """The content of one table in any physical order: row count and the sums of two unrelated 64-bit hashes of its
+    rows."""
+
+    rows: int
+    sums: tuple[int, int]
+
+
+class SequenceRange(_Record):
+    """Where a sequence stood before and after the dump read it; sequences do not obey a transaction's snapshot."""
+
+    before: int
+    after: int
+    increment: int
+
+    def holds(self, value: int) -> bool:
+        """Say whether a restored sequence stands where the dump may have read it."""
+        low, high = (self.before, self.after) if self.increment > 0 else (self.after, self.before)
+        wrapped = high < low
+        return (value >= low or value <= high) if wrapped else low <= value <= high
+
+
+class Contents(_Record):
+    """What a database holds, as far as a comparison looks: tables, sequences, and every object of its catalogue."""
+
+    tables: dict[str, TableDigest]
+    sequences: dict[str, SequenceRange]
+    objects: dict[str, str]
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows of all tables."""
+        return sum(table.rows for table in self.tables.values())
+
+
+class Origin(_Record):
+    """Where a database snapshot was taken, and the properties that a database has outside its dump."""
+
+    host: str
+    tier: str
+    dbname: str
+    address: str
+    port: int
+    system_identifier: str
+    server_version: str
+    server_major: int
+    lsn: str
+    database_bytes: int
+    encoding: str
+    locale_provider: str
+    collate: str
+    ctype: str
+    locale: str | None
+    grants: list[tuple[str, str, bool]] | None
+    settings: list[str]
+
+
+class DatabaseSnapshot(_Record):
+    """One database at one instant: its dump in the store and what a restored copy has to equal."""
+
+    origin: Origin
+    dump: StoredObject
+    client_version: str
+    compression: str
+    contents: Contents
+    started_at: datetime
+    finished_at: datetime
+    snapshot_held_seconds: float
+
+
+class KeyBucket(_Record):
+    """Keys that expire in one span of time (or never): how many, and the sum of their 160-bit digests modulo 2**160."""
+
+    keys: int = 0
+    sum: str = "0"
+
+
+class Keyspace(_Record):
+    """The content of a Redis: buckets by `<db>/<start of the span in ms since 1970, or never>`, and its functions."""
+
+    reference_ms: int
+    read_until_ms: int
+    buckets: dict[str, KeyBucket]
+    functions: str
+
+    @property
+    def keys(self) -> int:
+        """Return the number of keys of all databases."""
+        return sum(bucket.keys for bucket in self.buckets.values())
+
+
+class RedisSnapshot(_Record):
+    """A Redis at one instant: its RDB in the store and what a restored copy has to equal."""
+
+    host: str
+    address: str
+    port: int
+    run_id: str
+    product: str
+    version: str
+    helper_version: str
+    rdb: StoredObject
+    keyspace: Keyspace
+    acl_users: int
+    left_out: list[str]
+    started_at: datetime
+    finished_at: datetime
+
+
+class Manifest(_Record):
+    """A whole snapshot; written last, so that one without a manifest does not exist."""
+
+    format: int = 1
+    key: str
+    prefix: str
+    created_at: datetime
+    databases: list[DatabaseSnapshot]
+    redis: RedisSnapshot | None
+
+    def objects(self) -> list[StoredObject]:
+        """Return every object that this snapshot needs, in the manifest's order."""
+        return [d.dump for d in self.databases] + ([self.redis.rdb] if self.redis else [])
+
+
+class Restored(_Record):
+    """What a restore did: how long it took and what the target could not be given."""
+
+    host: str
+    seconds: float
+    left_out: list[str] = []
+
+
+class Comparison(_Record):
+    """What was compared and how it differs; `differences` holds at most 50 of `differences_total`.
+
+    `tables` counts tables of a database, or key buckets of a Redis; `rows` counts rows, or keys. `left_out` says what
+    was not looked at.
+    """
+
+    host: str
+    tables: int
+    rows: int
+    objects: int = 0
+    differences_total: Annotated[int, Field(ge=0)]
+    differences: list[str]
+    left_out: list[str] = []
+    seconds: float
+
+    @property
+    def equal(self) -> bool:
+        """Say whether something was compared and nothing differs; nothing compared is not equal."""
+        return self.differences_total == 0 and (self.tables + self.objects) > 0
+
+
+def now() -> datetime:
+    """Return the time, UTC."""
+    return datetime.now(UTC)

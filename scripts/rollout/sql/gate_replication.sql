@@ -1,0 +1,8 @@
+-- Replicas of this server. replay_lag is NULL when nothing was written lately: then the distance decides (NaN: unknown).
+SELECT coalesce(nullif(application_name, ''), client_addr::text, pid::text) AS replica,
+       state,
+       CASE WHEN replay_lag IS NOT NULL THEN extract(epoch FROM replay_lag)::float8
+            WHEN pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) = 0 THEN 0::float8
+            ELSE 'NaN'::float8 END AS lag_seconds
+FROM pg_stat_replication
+WHERE application_name <> 'pg_basebackup';

@@ -1,0 +1,1 @@
+"""The application that a rollout carries over: one code base, and two releases that differ in their SQL only."""

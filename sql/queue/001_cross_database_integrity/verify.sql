@@ -1,0 +1,1 @@
+SELECT rollout.verify_001_cross_database_integrity(current_setting('rollout.stage'));

@@ -1,0 +1,193 @@
+"""The commands. Thin: check the flags, show, confirm, run a phase, exit with its verdict; the work is in scripts/rollout."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from invoke import Collection, Context, Exit, task
+from rollout import checklist as checklists
+from rollout import environment, order, runs, screen
+from rollout.environment import Environment
+from rollout.errors import BadInput, RolloutError
+from rollout.objectstore import ObjectStore
+from rollout.order import PhaseName
+from rollout.road import phase as phases
+from rollout.sandbox import lifecycle
+
+PHASES = {"1": "1", "prepare": "1", "2": "2", "rollout": "2", "3": "3", "cutover": "3"}
+ENV = "environment: sandbox (default), staging, production"
+DRY = "show what would be done; change nothing"
+DEBUG = "show the trace of an error"
+
+
+def _told(function: Callable[..., None]) -> Callable[..., None]:
+    """Turn errors into one line and an exit code (1 refused or failed, 2 bad input), Ctrl-C into 130."""
+
+    @wraps(function)
+    def told(*args: Any, **options: Any) -> None:
+        # SIGTERM (a closing terminal, a service manager) is to end us as Ctrl-C does: orderly, and to be repeated.
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+        try:
+            function(*args, **options)
+        except RolloutError as error:
+            if options.get("debug"):
+                traceback.print_exc()
+            raise Exit(str(error), code=error.exit_code) from None
+        except KeyboardInterrupt:
+            raise Exit("interrupted; the same command goes on from here, invoke rollback takes it back", code=130) from None
+        except Exception as error:
+            if options.get("debug"):
+                raise
+            words = (str(error).strip().splitlines() or ["no message"])[0]
+            raise Exit(f"failed: {type(error).__name__}: {words}\nnext: the same command with --debug shows the trace", code=1) from None
+
+    return told
+
+
+def _phase(name: str) -> PhaseName:
+    if name.lower() not in PHASES:
+        raise BadInput(f"unknown phase {name!r}" if name else "no phase named", limit="1 prepare, 2 rollout, 3 cutover",
+                       next="invoke deploy --phase 1", page="runbooks/deploy.md")
+    return PHASES[name.lower()]  # type: ignore[return-value]
+
+
+def _confirm(env: Environment, confirm: str, what: str, *, always: bool = False) -> None:
+    """Ask for the environment's name, typed, where a mistake is dear; `--confirm NAME` answers for scripts."""
+    if (env.name == "sandbox" and not always) or confirm == env.name:
+        return
+    if confirm:
+        raise BadInput(f"--confirm says {confirm!r}", limit=f"the environment's name, {env.name}", next=f"--confirm {env.name}")
+    if not sys.stdin.isatty():
+        raise BadInput(f"{what} needs a confirmation", next=f"add --confirm {env.name}", page="runbooks/deploy.md#confirm")
+    print(what)
+    if input(f"type the environment's name to go on ({env.name}): ").strip() != env.name:
+        raise BadInput("not confirmed; nothing was done", next="repeat the command and type the name")
+
+
+def _run(env: Environment, phase: PhaseName, dry_run: bool, why: str = "") -> None:
+    view = screen.Screen(env, phase)
+    view.head(phases.NAMES[phase] + (" (dry run)" if dry_run else ""))
+    ended = phases.run(env, phase, view.line, dry_run=dry_run, why=why)
+    view.foot(ended)
+
+
+@task(help={"env": ENV, "phase": "1 prepare, 2 rollout, 3 cutover", "dry_run": DRY, "confirm": "the environment's name, for scripts", "debug": DEBUG})
+@_told
+def deploy(c: Context, env: str = "sandbox", phase: str = "", dry_run: bool = False, confirm: str = "", debug: bool = False) -> None:
+    """Run one phase of the rollout."""
+    name = _phase(phase)
+    found = environment.load(env)
+    if not dry_run:
+        _confirm(found, confirm, f"{phases.NAMES[name]} of {env}: {len(found.databases)} databases, {len(found.applications)} application processes")
+    _run(found, name, dry_run)
+
+
+@task(help={"env": ENV, "dry_run": DRY, "confirm": "the environment's name: this is the point of no return", "debug": DEBUG})
+@_told
+def finalize(c: Context, env: str = "sandbox", dry_run: bool = False, confirm: str = "", debug: bool = False) -> None:
+    """Contract: drop the old schema. No way back but a restore."""
+    found = environment.load(env)
+    if not dry_run:
+        _confirm(found, confirm, f"finalize of {env} drops the old relations; after it only a restore leads back", always=True)
+    _run(found, "finalize", dry_run)
+
+
+@task(help={"env": ENV, "dry_run": DRY, "why": "the reason, for the checklist", "confirm": "the environment's name, for scripts", "debug": DEBUG})
+@_told
+def rollback(c: Context, env: str = "sandbox", dry_run: bool = False, why: str = "", confirm: str = "", debug: bool = False) -> None:
+    """Take everything back: traffic first, then the schema."""
+    found = environment.load(env)
+    if not dry_run:
+        _confirm(found, confirm, f"rollback of {env}: all traffic to blue, then the schema")
+    _run(found, "rollback", dry_run, why)
+
+
+@task(help={"env": ENV, "json": "as JSON", "debug": DEBUG})
+@_told
+def status(c: Context, env: str = "sandbox", json: bool = False, debug: bool = False) -> None:
+    """Show where the run stands, as observed now."""
+    screen.status(phases.status(environment.load(env)), as_json=json)
+
+
+@task(help={"env": ENV, "run": "a run id; default: the newest", "json": "print the JSON", "debug": DEBUG})
+@_told
+def checklist(c: Context, env: str = "sandbox", run: str = "", json: bool = False, debug: bool = False) -> None:
+    """Render the checklist of a run from what it measured."""
+    found = environment.load(env)
+    store = ObjectStore(found.object_store)
+    state = runs.read(store, run) if run else runs.current(store)
+    if state is None:
+        raise BadInput("no run has begun in this environment", next=order.COMMANDS["1"], page="runbooks/deploy.md#phase-1")
+    paths = checklists.write(found, store, state, Path(found.artifacts) / state.run)
+    print(paths["json" if json else "markdown"].read_text(), end="")
+
+
+@task(help={"name": "which sandbox (default: ROLLOUT_SANDBOX, or default)", "scale": "1 is 100,000 messages and 200,000 jobs", "seed": "of the random data",
+            "path_binaries": "use Postgres, Redis and HAProxy found on PATH", "debug": DEBUG})
+@_told
+def sandbox_up(c: Context, name: str = "", scale: str = "1", seed: str = "1", path_binaries: bool = False, debug: bool = False) -> None:
+    """Start the sandbox (or heal it); seed it the first time."""
+    began = time.monotonic()
+    lifecycle.up(_sandbox(name), scale=_number("scale", scale), seed=int(_number("seed", seed)), use_path_binaries=path_binaries, say=print)
+    print(f"sandbox {_sandbox(name)} is up ({time.monotonic() - began:.1f} s)\nnext: invoke deploy --phase 1")
+
+
+@task(help={"name": "which sandbox", "purge": "delete its data as well", "debug": DEBUG})
+@_told
+def sandbox_down(c: Context, name: str = "", purge: bool = False, debug: bool = False) -> None:
+    """Stop every process of the sandbox."""
+    stopped = lifecycle.down(_sandbox(name), purge=purge, say=print)
+    print(f"sandbox {_sandbox(name)} is down: {len(stopped)} processes stopped" + ("; its data is deleted" if purge else ""))
+
+
+@task(help={"name": "which sandbox", "json": "as JSON", "debug": DEBUG})
+@_told
+def sandbox_status(c: Context, name: str = "", json: bool = False, debug: bool = False) -> None:
+    """Show every server of the sandbox and whether it answers."""
+    screen.servers([s.to_dict() for s in lifecycle.status(_sandbox(name))], as_json=json)
+
+
+@task(help={"env": ENV, "rate": "requests a second", "seconds": "how long; 0 is until Ctrl-C", "seed": "of the requests", "into": "folder for journal and results", "debug": DEBUG})
+@_told
+def sandbox_load(c: Context, env: str = "sandbox", rate: str = "40", seconds: str = "0", seed: str = "1", into: str = "", debug: bool = False) -> None:
+    """Send steady load through the balancer; journal each write."""
+    found = environment.load(env)
+    folder = Path(into or Path(found.artifacts) / "load")
+    environment.save(found, folder / "environment.json")
+    argv = [sys.executable, "-m", "rollout.load", "--url", found.load_balancer.url, "--rate", str(_number("rate", rate)), "--seed", str(int(_number("seed", seed))),
+            "--environment", str(folder / "environment.json"), "--into", str(folder)]
+    if _number("seconds", seconds):
+        argv += ["--seconds", str(_number("seconds", seconds))]
+    os.execv(argv[0], argv)  # noqa: S606  (its own process: Ctrl-C and exit status are its own)
+
+
+def _sandbox(name: str) -> str:
+    return name or environment.sandbox_name()
+
+
+def _number(flag: str, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        raise BadInput(f"--{flag} {value!r} is no number", next=f"--{flag} 1") from None
+    if number < 0 or number != number:
+        raise BadInput(f"--{flag} {value}", limit="0 or more", next=f"--{flag} 1")
+    return number
+
+
+namespace = Collection(deploy, finalize, rollback, status, checklist)
+sandbox = Collection("sandbox")
+sandbox.add_task(sandbox_up, name="up")
+sandbox.add_task(sandbox_down, name="down")
+sandbox.add_task(sandbox_status, name="status")
+sandbox.add_task(sandbox_load, name="load")
+namespace.add_collection(sandbox)

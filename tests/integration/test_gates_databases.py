@@ -1,0 +1,134 @@
+"""The gates and KPIs that ask databases, on a real Postgres: waits, an ageing queue, replicas, row security."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+for folder in ("unit", "sql"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / folder))
+from rollout import gates, kpis
+from rollout.environment import TIERS, Environment
+from servers import Server
+from traffic_fakes import environment as build_environment
+
+NAMES = ("database_sessions", "queue_age", "replication_lag")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def env(server: Server, tmp_path: Path) -> Environment:
+    passfile = tmp_path / "pgpass"
+    passfile.write_text("")
+    passfile.chmod(0o600)
+    base = build_environment(tmp_path, gate_window_seconds=1, gate_deadline_seconds=4, gate_queue_age_max_seconds=1)
+    databases = [
+        d.model_copy(
+            update={
+                "port": server.port,
+                "dbname": server.database(d.tier),
+                "user": "penguin_rollout",
+                "passfile": str(passfile),
+            }
+        )
+        for d in base.databases
+    ]
+    return base.model_copy(update={"databases": databases})
+
+
+def owner(env: Environment, tier: str) -> psycopg.Connection[tuple[object, ...]]:
+    return psycopg.connect(env.tier(tier)[0].conninfo(), autocommit=True)
+
+
+def enqueue(env: Environment, run: str, count: int) -> None:
+    with owner(env, "queue") as connection:
+        connection.execute("INSERT INTO job_queues (name) VALUES ('email-sending') ON CONFLICT DO NOTHING")
+        connection.execute(
+            "INSERT INTO jobs (id, queue_name, status, payload, run) SELECT gen_random_uuid(), 'email-sending', 'queued',"
+            f" '{{}}', {run} FROM generate_series(1, {count})".encode()
+        )
+
+
+def test_a_lock_wait_fails_and_names_its_blocker(env: Environment) -> None:
+    """An application session behind a long lock fails the gate; no wait passes; with no session nothing was seen."""
+    begun = gates.start(env)
+    assert gates.sample(env, ["database_sessions"], time.time(), begun=begun)[0].verdict == "inconclusive"
+    target = env.tier("oltp")[0]
+    with owner(env, "oltp") as holder:
+        holder.execute("CREATE TABLE IF NOT EXISTS held (id int)")
+        holder.execute("GRANT SELECT ON held TO penguin_app")
+        with psycopg.connect(
+            target.conninfo().replace("user=penguin_rollout", "user=penguin_app"), autocommit=True
+        ) as client:
+            client.execute("SELECT 1")
+            assert gates.sample(env, ["database_sessions"], time.time(), begun=begun)[0].verdict == "pass"
+            with psycopg.connect(target.conninfo("rollout-change")) as blocker:
+                blocker.execute("LOCK TABLE held IN ACCESS EXCLUSIVE MODE")
+                waiter = threading.Thread(target=lambda: client.execute("SELECT * FROM held"))
+                waiter.start()
+                time.sleep(0.8)
+                said = gates.sample(env, ["database_sessions"], time.time(), begun=begun)[0]
+                blocker.rollback()
+            waiter.join(5)
+    assert said.verdict == "fail" and "rollout-change" in said.observed
+
+
+def test_queue_age(env: Environment) -> None:
+    """An old backlog that is moved oldest first passes; one that only grows fails once the window is full."""
+    enqueue(env, "now() - interval '3 days'", 500)
+    begun = gates.start(env)
+    assert begun["queue"]["pg-queue-1"]["ready"] == 500
+    enqueue(env, "now()", 5)
+    time.sleep(0.7)
+    ask = lambda: gates.sample(env, ["queue_age"], time.time(), begun=begun)[0]
+    assert ask().verdict == "inconclusive"
+    time.sleep(1)
+    assert ask().verdict == "fail"
+    with owner(env, "queue") as connection:
+        connection.execute("UPDATE jobs SET status = 'migrated_to_redis' WHERE run < now() - interval '1 day'")
+    assert ask().verdict == "pass"
+    assert gates.sample(env, ["queue_age"], time.time(), begun={"at": 0})[0].verdict == "inconclusive"
+
+
+def test_no_replica_passes_and_says_so(env: Environment) -> None:
+    """Without a replica the gate passes and says that there is none."""
+    said = gates.sample(env, ["replication_lag"], time.time(), begun={})[0]
+    assert (said.verdict, said.observed) == ("pass", "no replicas attached")
+
+
+def test_kpis_of_databases(env: Environment) -> None:
+    """Row security is partial as found and names what is open; the failure rate comes from attempts in the window."""
+    began = time.time() - 1
+    enqueue(env, "now()", 1)
+    with owner(env, "queue") as connection:
+        connection.execute(
+            "INSERT INTO job_logs (id, job_id, status, attempt_number, started, finished) SELECT gen_random_uuid(), j.id,"
+            " CASE WHEN n = 1 THEN 'failed' ELSE 'completed' END, n, now(), now()"
+            " FROM (SELECT id FROM jobs LIMIT 1) j, generate_series(1, 50) n"
+        )
+        connection.execute(
+            "WITH j AS (INSERT INTO jobs (id, queue_name, payload) VALUES (gen_random_uuid(), 'email-sending',"
+            " '{\"fail_times\": 2}') RETURNING id) SELECT count(*) FROM j"
+        )
+        connection.execute(
+            "INSERT INTO job_logs (id, job_id, status, finished) SELECT gen_random_uuid(), id, 'failed', now()"
+            " FROM jobs WHERE payload ? 'fail_times'"
+        )
+    found = {k.name: k for k in kpis.measure(env, began, time.time() + 1)}
+    rate = found["queue failure rate, attempts"]
+    assert (rate.value, rate.n, rate.verdict) == (2.0, 50, "missed")
+    oltp = found["row security coverage, oltp"]
+    assert oltp.verdict == "missed" and oltp.value is not None and 0 < oltp.value < 100 and "templates" in oltp.reason
+    assert {t for t in TIERS if found[f"row security coverage, {t}"].verdict == "not measured"} <= {"queue"}
