@@ -18,6 +18,7 @@ from rollout import checklist as checklists
 from rollout import environment, order, runs, screen
 from rollout.environment import Environment
 from rollout.errors import BadInput, RolloutError
+from rollout.load import verify
 from rollout.objectstore import ObjectStore
 from rollout.order import PhaseName
 from rollout.road import phase as phases
@@ -161,13 +162,28 @@ def sandbox_status(c: Context, name: str = "", json: bool = False, debug: bool =
 def sandbox_load(c: Context, env: str = "sandbox", rate: str = "40", seconds: str = "0", seed: str = "1", into: str = "", debug: bool = False) -> None:
     """Send steady load through the balancer; journal each write."""
     found = environment.load(env)
-    folder = Path(into or Path(found.artifacts) / "load")
+    folder = Path(into) if into else Path(found.artifacts) / f"load-{time.strftime('%Y%m%dT%H%M%S')}"
     environment.save(found, folder / "environment.json")
     argv = [sys.executable, "-m", "rollout.load", "--url", found.load_balancer.url, "--rate", str(_number("rate", rate)), "--seed", str(int(_number("seed", seed))),
             "--environment", str(folder / "environment.json"), "--into", str(folder)]
     if _number("seconds", seconds):
         argv += ["--seconds", str(_number("seconds", seconds))]
+    print(f"journal and results: {folder}\nafter it: invoke sandbox.verify --into {folder}", flush=True)
     os.execv(argv[0], argv)  # noqa: S606  (its own process: Ctrl-C and exit status are its own)
+
+
+@task(help={"env": ENV, "into": "the folder that sandbox.load named", "debug": DEBUG})
+@_told
+def sandbox_verify(c: Context, env: str = "sandbox", into: str = "", debug: bool = False) -> None:
+    """Look up every write that a load was promised."""
+    found = environment.load(env)
+    folders = sorted(p.parent for p in Path(found.artifacts).glob("load-*/journal.jsonl"))
+    if not into and not folders:
+        raise BadInput("no load has left a journal", next="invoke sandbox.load")
+    verified = verify(found, Path(into) if into else folders[-1])
+    print(json.dumps(verified.to_dict(), indent=1))
+    if not verified.passed:
+        raise Exit("failed: not every acknowledged write was found once", code=1)
 
 
 def _sandbox(name: str) -> str:
@@ -190,4 +206,5 @@ sandbox.add_task(sandbox_up, name="up")
 sandbox.add_task(sandbox_down, name="down")
 sandbox.add_task(sandbox_status, name="status")
 sandbox.add_task(sandbox_load, name="load")
+sandbox.add_task(sandbox_verify, name="verify")
 namespace.add_collection(sandbox)

@@ -63,7 +63,7 @@ class Screen:
             return
         elif ended.state is not None:
             word = WORDS.get(self.phase, f"phase {self.phase} passed")
-            lossless = f", lossless ({_rejects(ended)} rows in the reject ledger)" if self.phase == "rollback" else ""
+            lossless = f", {_lossless(ended)}" if self.phase == "rollback" else ""
             self.console.print(f"{word} in {ended.seconds:.1f} s{lossless}\nrun {ended.state.run}\nchecklist: {ended.checklist}")
         self.console.print(f"next: {NEXT[self.phase]}")
 
@@ -124,9 +124,14 @@ def servers(found: list[dict[str, Any]], *, as_json: bool) -> None:
     Console(highlight=False, soft_wrap=True, width=200).print(table)
 
 
-def _rejects(ended: Ended) -> int:
+def _lossless(ended: Ended) -> str:
+    """Say what the reject ledgers held when the schema went back: each database was asked, or it is not known."""
     assert ended.state is not None
-    return int(str(ended.state.phases["rollback"].facts.get("rejects", 0)))
+    found = [v for k, v in ended.state.facts.items() if k.startswith("rejects.")]
+    rows = sum(v for v in found if isinstance(v, int))
+    if not found:
+        return "not known whether lossless (no reject ledger was read)"
+    return f"{'lossless' if rows == 0 else 'NOT lossless'} ({rows} rows in {len(found)} reject ledgers)"
 
 
 def _yes(value: object) -> str:

@@ -12,7 +12,7 @@ _BILLING = ("emails_sent", "campaigns_used", "leads_used")
 
 
 async def record(request: Request) -> Response:
-    """POST /analytics: add to a tenant's billing period and to a campaign's counters, in one transaction. Answer 200."""
+    """POST /analytics: add to a tenant's billing period and a campaign's counters, in one transaction. Answer 200."""
     given = await fields(request, "tenant_id", "campaign_id", "company_id", "period_start", "period_end")
     values: Fields = {
         **{name: given[name] for name in ("tenant_id", "campaign_id", "company_id", "period_start", "period_end")},

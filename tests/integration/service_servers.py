@@ -34,7 +34,7 @@ def free_port() -> int:
 
 
 class Servers:
-    """One Postgres server with the four databases, one Valkey, and processes of the application; all end with `stop`."""
+    """One Postgres server with the four databases, one Valkey, and processes of releases; all end with `stop`."""
 
     def __init__(self, home: Path) -> None:
         self.home = home

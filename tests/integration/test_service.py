@@ -62,7 +62,7 @@ def made(url: str, path: str, body: dict[str, Any], status: int = 201) -> Any:
 
 
 def test_shutdown_is_announced_before_it_happens(servers: Servers) -> None:
-    """After SIGTERM health says 503 and requests are still served for the grace period; then the process ends with 0."""
+    """After SIGTERM health says 503 and requests are served for the grace period; then the process ends with 0."""
     address, process = servers.serve("v1", "green")
     assert call(address, "GET", "/health")[0] == 200
     process.send_signal(signal.SIGTERM)
@@ -224,7 +224,7 @@ def test_bad_requests_are_named(url: str) -> None:
 
 
 def test_the_load_loses_nothing_and_the_search_can_tell(url: str, servers: Servers, tmp_path: Path) -> None:
-    """Nothing fails and all is found; then each kind of loss that is made on purpose is found, and called what it is."""
+    """Nothing fails and all is found; then each kind of loss made on purpose is found, and called what it is."""
     save(servers.environment(url), tmp_path / "environment.json")
     done = subprocess.run(
         [

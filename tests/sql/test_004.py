@@ -222,6 +222,19 @@ def test_contract_keeps_green_and_integrity(server: Server, database: str, chang
         assert change.connection.execute(unfilled).fetchone() == (0,)
 
 
+def test_counters_can_be_written_before_the_chunks_reach_them(server: Server, database: str, change: Change) -> None:
+    """Between contract_prepare and its chunks, an update that leaves the half-filled key alone is no violation."""
+    prepare(change)
+    change.stage("swap")
+    with psycopg.connect(server.conninfo(database, "penguin_app"), autocommit=True) as writer:
+        writer.execute("INSERT INTO campaign_analytics (campaign_id, company_id, billing_id) VALUES ('early', 'c', 1)")
+        change.stage("contract_prepare")
+        writer.execute("UPDATE campaign_analytics SET sent = 1 WHERE campaign_id = 'early'")
+        row = writer.execute("SELECT billing_period_start FROM campaign_analytics WHERE campaign_id = 'early'").fetchone()
+    assert row is not None
+    assert row[0] is not None
+
+
 def test_period_moves_keep_the_old_row(server: Server, database: str, change: Change) -> None:
     """A period_start that crosses partitions after the swap leaves the old row and its children in place."""
     prepare(change)

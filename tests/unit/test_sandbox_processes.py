@@ -63,7 +63,8 @@ def test_another_process_with_the_pid_is_not_ours(pidfile: PidFile, change: str)
     """A stranger that got the pid, after a reboot or not, is neither shown as running nor signalled."""
     pid = _start(pidfile, "sleep", "60")
     ours = pidfile.path.read_text()
-    with subprocess.Popen(["sleep", "60"]) as stranger:
+    time.sleep(0.05)  # no kernel gives one pid twice within a clock tick (10 ms), so the stranger is to be born later
+    with subprocess.Popen(["/bin/sleep", "5"]) as stranger:
         if change == "pid":
             pidfile.path.write_text(ours.replace(f"{pid} ", f"{stranger.pid} ", 1))
         elif change == "boot":

@@ -1,6 +1,6 @@
 """The load's journal of writes: one JSON object a line, so that each acknowledged write can be looked up later.
 
-Every line has `n` (order), `kind`, `phase` and what has to be found. Phases: `intent` (written before an update is sent:
+Every line has `n` (order), `kind`, `phase` and what is to be found. Phases: `intent` (written before an update is sent:
 it may or may not have happened), `ack` (the service said yes: it must be there), `missed` (no answer or a refusal:
 it may be there).
 Kinds: campaign, message, status, job, worked, analytics.

@@ -44,10 +44,10 @@ def revert(context: Context, host: str) -> Facts:
     """Exchange the names back, last change first; the shadows stay in step for the next swap."""
     outcomes = _each(context, host, "revert", backwards=True)
     kept = [f"{o.change} {o.facts['held_ms']:.0f} ms" for o in outcomes if o.changed]
-    rejects = sum(int(o.facts.get("rejects", 0)) for o in outcomes if o.changed)
-    facts = _facts(outcomes)
-    facts["rejects"] = rejects
-    return {**facts, "say": "; ".join(kept) or "nothing to take back"}
+    with ledger.connect(context.environment.database(host)) as connection:
+        rejects = ledger.rejects(connection) if ledger.installed(connection) else 0
+    context.set_fact(f"rejects.{host}", rejects)
+    return {**_facts(outcomes), "rejects": rejects, "say": "; ".join(kept) or "nothing to take back"}
 
 
 @step("compare")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rollout import checklist, environment, order, runs
+from rollout import checklist, environment, order, runs, traffic
 from rollout.engine import changes, ledger
 from rollout.environment import Environment
 from rollout.errors import RolloutError
@@ -19,6 +19,7 @@ from rollout.objectstore import ObjectStore
 from rollout.order import PhaseName, RunState
 from rollout.road import command
 from rollout.road.context import Request
+from rollout.session import Session
 
 PLAYBOOKS: dict[PhaseName, str] = {"1": "01_prepare", "2": "02_rollout", "3": "03_cutover", "finalize": "finalize", "rollback": "rollback"}
 NAMES: dict[PhaseName, str] = {"1": "phase 1 prepare", "2": "phase 2 rollout", "3": "phase 3 cutover", "finalize": "finalize", "rollback": "rollback"}
@@ -54,6 +55,8 @@ def run(
             session.passed(why=why or "asked for, with nothing to take back")
             return Ended(session.state(), time.monotonic() - started, None, nothing_to_take_back=True)
         folder = artifacts / session.run
+        if phase == "rollback":
+            _traffic_first(env, session, show)
         request = _request(env, folder, session.run, session.token, operator=operator, why=why)
         try:
             command.play(env, PLAYBOOKS[phase], request, show, lost=session.lost)
@@ -68,10 +71,18 @@ def run(
     return Ended(runs.read(store, session.run), time.monotonic() - started, paths["markdown"])
 
 
+def _traffic_first(env: Environment, session: Session, show: Callable[[dict[str, Any]], None]) -> None:
+    """Give blue the traffic before a playbook is even started: that takes milliseconds, starting one takes a second."""
+    done = traffic.to_blue(env)
+    facts = {"before": done.before, "after": done.after, "seconds": round(done.seconds, 3), "at": time.time()}
+    show({"step": "to_blue", "host": "load balancer", "rate": done.seconds,
+          "text": f"done: {done.before:g} % -> {done.after:g} % on green; blue serves everything"})
+    session.set_fact("traffic_back", facts)
+    session.journal.append("traffic_back", **facts)
+
+
 def status(env: Environment) -> dict[str, Any]:
     """Return where the environment's run stands: what the store says, and what balancer and ledgers say themselves."""
-    from rollout import traffic
-
     state = runs.current(ObjectStore(env.object_store))
     seen: dict[str, Any] = {"environment": env.name, "observed": datetime.now(UTC).isoformat(timespec="seconds")}
     seen["run"] = state.model_dump(mode="json", exclude={"facts"}) if state else None

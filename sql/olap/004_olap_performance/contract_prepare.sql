@@ -28,8 +28,10 @@ BEGIN
             'COMMENT ON COLUMN public.%I.billing_period_start IS %L', relation,
             'period_start of billing_id; filled by a trigger when a writer names billing_id alone'
         );
+        -- On every update: MATCH FULL checks a row whose key is half filled even when an update leaves the key alone, so a
+        -- writer that reaches a row before the chunks do has to fill it.
         EXECUTE format(
-            'CREATE OR REPLACE TRIGGER fill_billing_period_start BEFORE INSERT OR UPDATE OF billing_id, billing_period_start'
+            'CREATE OR REPLACE TRIGGER fill_billing_period_start BEFORE INSERT OR UPDATE'
             ' ON public.%I FOR EACH ROW EXECUTE FUNCTION rollout.fill_billing_period_start()', relation
         );
         EXECUTE format('ALTER TABLE public.%I ENABLE ALWAYS TRIGGER fill_billing_period_start', relation);
