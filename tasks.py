@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from invoke import Collection, Context, Exit, task
+
 from rollout import checklist as checklists
 from rollout import environment, order, runs, screen
 from rollout.environment import Environment
 from rollout.errors import BadInput, RolloutError
 from rollout.load import verify
-from rollout.objectstore import ObjectStore
+from rollout.objectstore import NotFound, ObjectStore
 from rollout.order import PhaseName
 from rollout.road import phase as phases
 from rollout.sandbox import lifecycle
@@ -42,14 +44,18 @@ def _told(function: Callable[..., None]) -> Callable[..., None]:
         except RolloutError as error:
             if options.get("debug"):
                 traceback.print_exc()
-            raise Exit(str(error), code=error.exit_code) from None
+            raise Exit(screen.for_environment(str(error), str(options.get("env", ""))), code=error.exit_code) from None
         except KeyboardInterrupt:
-            raise Exit("interrupted; the same command goes on from here, invoke rollback takes it back", code=130) from None
+            raise Exit(
+                "interrupted; the same command goes on from here, invoke rollback takes it back", code=130
+            ) from None
         except Exception as error:
             if options.get("debug"):
                 raise
             words = (str(error).strip().splitlines() or ["no message"])[0]
-            raise Exit(f"failed: {type(error).__name__}: {words}\nnext: the same command with --debug shows the trace", code=1) from None
+            raise Exit(
+                f"failed: {type(error).__name__}: {words}\nnext: the same command with --debug shows the trace", code=1
+            ) from None
 
     return told
 
@@ -66,9 +72,11 @@ def _confirm(env: Environment, confirm: str, what: str, *, always: bool = False)
     if (env.name == "sandbox" and not always) or confirm == env.name:
         return
     if confirm:
-        raise BadInput(f"--confirm says {confirm!r}", limit=f"the environment's name, {env.name}", next=f"--confirm {env.name}")
+        raise BadInput(
+            f"--confirm says {confirm!r}", limit=f"the environment's name, {env.name}", next=f"--confirm {env.name}"
+        )
     if not sys.stdin.isatty():
-        raise BadInput(f"{what} needs a confirmation", next=f"add --confirm {env.name}", page="runbooks/deploy.md#confirm")
+        raise BadInput(f"not confirmed: {what}", next=f"add --confirm {env.name}", page="runbooks/deploy.md#confirm")
     print(what)
     if input(f"type the environment's name to go on ({env.name}): ").strip() != env.name:
         raise BadInput("not confirmed; nothing was done", next="repeat the command and type the name")
@@ -77,34 +85,72 @@ def _confirm(env: Environment, confirm: str, what: str, *, always: bool = False)
 def _run(env: Environment, phase: PhaseName, dry_run: bool, why: str = "") -> None:
     view = screen.Screen(env, phase)
     view.head(phases.NAMES[phase] + (" (dry run)" if dry_run else ""))
-    ended = phases.run(env, phase, view.line, dry_run=dry_run, why=why)
-    view.foot(ended)
+    try:
+        view.foot(phases.run(env, phase, view.line, dry_run=dry_run, why=why))
+    finally:
+        view.close()
 
 
-@task(help={"env": ENV, "phase": "1 prepare, 2 rollout, 3 cutover", "dry_run": DRY, "confirm": "the environment's name, for scripts", "debug": DEBUG})
+@task(
+    help={
+        "env": ENV,
+        "phase": "1 prepare, 2 rollout, 3 cutover",
+        "dry_run": DRY,
+        "confirm": "the environment's name, for scripts",
+        "debug": DEBUG,
+    }
+)
 @_told
-def deploy(c: Context, env: str = "sandbox", phase: str = "", dry_run: bool = False, confirm: str = "", debug: bool = False) -> None:
+def deploy(
+    c: Context, env: str = "sandbox", phase: str = "", dry_run: bool = False, confirm: str = "", debug: bool = False
+) -> None:
     """Run one phase of the rollout."""
     name = _phase(phase)
     found = environment.load(env)
     if not dry_run:
-        _confirm(found, confirm, f"{phases.NAMES[name]} of {env}: {len(found.databases)} databases, {len(found.applications)} application processes")
+        _confirm(
+            found,
+            confirm,
+            f"{phases.NAMES[name]} of {env}: {len(found.databases)} databases, {len(found.applications)} application processes",
+        )
     _run(found, name, dry_run)
 
 
-@task(help={"env": ENV, "dry_run": DRY, "confirm": "the environment's name: this is the point of no return", "debug": DEBUG})
+@task(
+    help={
+        "env": ENV,
+        "dry_run": DRY,
+        "confirm": "the environment's name: this is the point of no return",
+        "debug": DEBUG,
+    }
+)
 @_told
 def finalize(c: Context, env: str = "sandbox", dry_run: bool = False, confirm: str = "", debug: bool = False) -> None:
     """Contract: drop the old schema. No way back but a restore."""
     found = environment.load(env)
     if not dry_run:
-        _confirm(found, confirm, f"finalize of {env} drops the old relations; after it only a restore leads back", always=True)
+        _confirm(
+            found,
+            confirm,
+            f"finalize of {env} drops the old relations; after it only a restore leads back",
+            always=True,
+        )
     _run(found, "finalize", dry_run)
 
 
-@task(help={"env": ENV, "dry_run": DRY, "why": "the reason, for the checklist", "confirm": "the environment's name, for scripts", "debug": DEBUG})
+@task(
+    help={
+        "env": ENV,
+        "dry_run": DRY,
+        "why": "the reason, for the checklist",
+        "confirm": "the environment's name, for scripts",
+        "debug": DEBUG,
+    }
+)
 @_told
-def rollback(c: Context, env: str = "sandbox", dry_run: bool = False, why: str = "", confirm: str = "", debug: bool = False) -> None:
+def rollback(
+    c: Context, env: str = "sandbox", dry_run: bool = False, why: str = "", confirm: str = "", debug: bool = False
+) -> None:
     """Take everything back: traffic first, then the schema."""
     found = environment.load(env)
     if not dry_run:
@@ -125,20 +171,48 @@ def checklist(c: Context, env: str = "sandbox", run: str = "", json: bool = Fals
     """Render the checklist of a run from what it measured."""
     found = environment.load(env)
     store = ObjectStore(found.object_store)
-    state = runs.read(store, run) if run else runs.current(store)
+    try:
+        state = runs.read(store, run) if run else runs.current(store)
+    except NotFound:
+        raise BadInput(f"unknown run {run!r}", next="invoke status names the newest") from None
     if state is None:
-        raise BadInput("no run has begun in this environment", next=order.COMMANDS["1"], page="runbooks/deploy.md#phase-1")
+        raise BadInput(
+            "no run has begun in this environment", next=order.COMMANDS["1"], page="runbooks/deploy.md#phase-1"
+        )
     paths = checklists.write(found, store, state, Path(found.artifacts) / state.run)
     print(paths["json" if json else "markdown"].read_text(), end="")
 
 
-@task(help={"name": "which sandbox (default: ROLLOUT_SANDBOX, or default)", "scale": "1 is 100,000 messages and 200,000 jobs", "seed": "of the random data",
-            "path_binaries": "use Postgres, Redis and HAProxy found on PATH", "debug": DEBUG})
+@task(
+    help={
+        "name": "which sandbox (default: ROLLOUT_SANDBOX, or default)",
+        "scale": "1 (the default) is 100,000 messages and 200,000 jobs",
+        "seed": "of the random data (default 1)",
+        "base_port": "the first port to use; default: free ones, kept once chosen",
+        "path_binaries": "use Postgres, Redis and HAProxy found on PATH",
+        "debug": DEBUG,
+    }
+)
 @_told
-def sandbox_up(c: Context, name: str = "", scale: str = "1", seed: str = "1", path_binaries: bool = False, debug: bool = False) -> None:
+def sandbox_up(
+    c: Context,
+    name: str = "",
+    scale: str = "",
+    seed: str = "",
+    base_port: str = "",
+    path_binaries: bool = False,
+    debug: bool = False,
+) -> None:
     """Start the sandbox (or heal it); seed it the first time."""
     began = time.monotonic()
-    lifecycle.up(_sandbox(name), scale=_number("scale", scale), seed=int(_number("seed", seed)), use_path_binaries=path_binaries, say=print)
+    lifecycle.up(
+        _sandbox(name),
+        scale=_number("scale", scale) if scale else None,
+        seed=int(_number("seed", seed)) if seed else None,
+        base_port=int(_number("base-port", base_port)) if base_port else None,
+        use_path_binaries=path_binaries,
+        say=print,
+    )
     print(f"sandbox {_sandbox(name)} is up ({time.monotonic() - began:.1f} s)\nnext: invoke deploy --phase 1")
 
 
@@ -147,7 +221,10 @@ def sandbox_up(c: Context, name: str = "", scale: str = "1", seed: str = "1", pa
 def sandbox_down(c: Context, name: str = "", purge: bool = False, debug: bool = False) -> None:
     """Stop every process of the sandbox."""
     stopped = lifecycle.down(_sandbox(name), purge=purge, say=print)
-    print(f"sandbox {_sandbox(name)} is down: {len(stopped)} processes stopped" + ("; its data is deleted" if purge else ""))
+    print(
+        f"sandbox {_sandbox(name)} is down: {len(stopped)} processes stopped"
+        + ("; its data is deleted" if purge else "")
+    )
 
 
 @task(help={"name": "which sandbox", "json": "as JSON", "debug": DEBUG})
@@ -157,15 +234,45 @@ def sandbox_status(c: Context, name: str = "", json: bool = False, debug: bool =
     screen.servers([s.to_dict() for s in lifecycle.status(_sandbox(name))], as_json=json)
 
 
-@task(help={"env": ENV, "rate": "requests a second", "seconds": "how long; 0 is until Ctrl-C", "seed": "of the requests", "into": "folder for journal and results", "debug": DEBUG})
+@task(
+    help={
+        "env": ENV,
+        "rate": "requests a second",
+        "seconds": "how long; 0 is until Ctrl-C",
+        "seed": "of the requests",
+        "into": "folder for journal and results",
+        "debug": DEBUG,
+    }
+)
 @_told
-def sandbox_load(c: Context, env: str = "sandbox", rate: str = "40", seconds: str = "0", seed: str = "1", into: str = "", debug: bool = False) -> None:
+def sandbox_load(
+    c: Context,
+    env: str = "sandbox",
+    rate: str = "40",
+    seconds: str = "0",
+    seed: str = "1",
+    into: str = "",
+    debug: bool = False,
+) -> None:
     """Send steady load through the balancer; journal each write."""
     found = environment.load(env)
     folder = Path(into) if into else Path(found.artifacts) / f"load-{time.strftime('%Y%m%dT%H%M%S')}"
     environment.save(found, folder / "environment.json")
-    argv = [sys.executable, "-m", "rollout.load", "--url", found.load_balancer.url, "--rate", str(_number("rate", rate)), "--seed", str(int(_number("seed", seed))),
-            "--environment", str(folder / "environment.json"), "--into", str(folder)]
+    argv = [
+        sys.executable,
+        "-m",
+        "rollout.load",
+        "--url",
+        found.load_balancer.url,
+        "--rate",
+        str(_number("rate", rate)),
+        "--seed",
+        str(int(_number("seed", seed))),
+        "--environment",
+        str(folder / "environment.json"),
+        "--into",
+        str(folder),
+    ]
     if _number("seconds", seconds):
         argv += ["--seconds", str(_number("seconds", seconds))]
     print(f"journal and results: {folder}\nafter it: invoke sandbox.verify --into {folder}", flush=True)
@@ -195,7 +302,7 @@ def _number(flag: str, value: str) -> float:
         number = float(value)
     except ValueError:
         raise BadInput(f"--{flag} {value!r} is no number", next=f"--{flag} 1") from None
-    if number < 0 or number != number:
+    if number < 0 or math.isnan(number):
         raise BadInput(f"--{flag} {value}", limit="0 or more", next=f"--{flag} 1")
     return number
 

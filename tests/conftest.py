@@ -30,7 +30,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Turn a skip of a test that needs servers into a failure: the wheels are locked, so none can be missing."""
     report = yield
     if report.skipped and item.get_closest_marker("integration"):
-        report.outcome, report.longrepr = "failed", f"skipped: {call.excinfo}; a skipped integration test proves nothing"
+        report.outcome, report.longrepr = (
+            "failed",
+            f"skipped: {call.excinfo}; a skipped integration test proves nothing",
+        )
     return report
 
 
@@ -40,7 +43,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     while (left := _left()) and time.monotonic() < deadline:
         time.sleep(0.1)
     for process in left:
-        print(f"\nleft behind: {process}")
+        print(f"\nleft behind: {process}")  # noqa: T201  (pytest shows it)
         process.kill()
     if left:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

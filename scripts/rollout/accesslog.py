@@ -99,7 +99,7 @@ def parse(line: bytes) -> Entry | None:
 
 
 def _parts(path: Path, first_ms: int) -> list[Path]:
-    """The log and as many rotated ones as reach into the window, oldest first."""
+    """Return the log and as many rotated ones as reach into the window, oldest first."""
     parts = [path]
     if not path.exists():
         raise FileNotFoundError(path)

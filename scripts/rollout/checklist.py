@@ -33,16 +33,26 @@ def build(environment: Environment, store: ObjectStore, state: RunState) -> dict
     )
     for section in sections:
         for item in section["items"]:
-            verdict, observed = measured.get(item["id"], ("not measured", item.get("why", "nothing measured this in this run")))
+            verdict, observed = measured.get(
+                item["id"], ("not measured", item.get("why", "nothing measured this in this run"))
+            )
             item |= {"verdict": verdict, "observed": observed}
     events = sum(1 for _ in journal.read(store, state.run))
     return {
-        "run": state.run, "environment": environment.name, "operator": state.operator, "plan_digest": state.plan_digest,
+        "run": state.run,
+        "environment": environment.name,
+        "operator": state.operator,
+        "plan_digest": state.plan_digest,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "phases": [{"name": name, **phase.model_dump(mode="json", exclude={"facts"})} for name, phase in state.phases.items()],
+        "phases": [
+            {"name": name, **phase.model_dump(mode="json", exclude={"facts"})} for name, phase in state.phases.items()
+        ],
         "rolled_back": state.rolled_back.model_dump(mode="json") if state.rolled_back else None,
-        "finalized": state.finalized, "manifest": state.facts.get("manifest"), "traffic_back": state.facts.get("traffic_back"),
-        "sections": sections, "journal": {"events": events, "problems": problems, "prefix": f"runs/{state.run}/journal/"},
+        "finalized": state.finalized,
+        "manifest": state.facts.get("manifest"),
+        "traffic_back": state.facts.get("traffic_back"),
+        "sections": sections,
+        "journal": {"events": events, "problems": problems, "prefix": f"runs/{state.run}/journal/"},
     }
 
 
@@ -55,7 +65,10 @@ def write(environment: Environment, store: ObjectStore, state: RunState, folder:
     paths = {"json": folder / f"{name}.json", "markdown": folder / f"{name}.md"}
     paths["json"].write_text(json.dumps(content, indent=1))
     loader = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         autoescape=False,  # noqa: S701  (the output is Markdown)
     )
     paths["markdown"].write_text(loader.get_template("checklist.md.j2").render(content))
@@ -71,26 +84,41 @@ def _measured(state: RunState) -> dict[str, tuple[str, str]]:
             found[str(kpi["name"])] = ("pass" if kpi["verdict"] == "met" else "fail", value)
         else:
             found[str(kpi["name"])] = ("not measured", str(kpi["reason"]))
-    compared = {k.removeprefix("compared."): v for k, v in state.facts.items() if k.startswith("compared.") and isinstance(v, dict)}
-    tables = [(change, result) for host in compared.values() for change, result in host.items() if isinstance(result, dict)]
+    facts: dict[str, Any] = state.facts  # JSON, read here as what its writers wrote
+    compared = {
+        k.removeprefix("compared."): v for k, v in facts.items() if k.startswith("compared.") and isinstance(v, dict)
+    }
+    tables = [
+        (change, result) for host in compared.values() for change, result in host.items() if isinstance(result, dict)
+    ]
     if tables:
         rows = sum(int(result["rows"]) for _, result in tables)
         differing = sum(len(result["differing"]) for _, result in tables)
-        found["data_integrity"] = ("pass" if differing == 0 else "fail", f"{rows:,} rows of {len(tables)} changes compared, {differing} differ")
+        found["data_integrity"] = (
+            "pass" if differing == 0 else "fail",
+            f"{rows:,} rows of {len(tables)} changes compared, {differing} differ",
+        )
     references: Any = state.facts.get("references")
     if references:
         wrong = int(references["wrong_rows"])
         found["cross_database"] = (
-            "pass" if wrong == 0 else "fail", f"{references['scanned_rows']:,} references scanned, {wrong:,} point at nothing or at another tenant"
+            "pass" if wrong == 0 else "fail",
+            f"{references['scanned_rows']:,} references scanned, {wrong:,} point at nothing or at another tenant",
         )
-    proofs = [v for k, v in state.facts.items() if k.startswith("proof.") and isinstance(v, dict)]
+    proofs = [v for k, v in facts.items() if k.startswith("proof.") and isinstance(v, dict)]
     if proofs:
         rows = sum(int(p["rows"]) for p in proofs)
         different = sum(int(p["differences_total"]) for p in proofs)
-        found["backups"] = ("pass" if different == 0 else "fail", f"{len(proofs)} copies restored and compared, {rows:,} rows and keys, {different} differences")
+        found["backups"] = (
+            "pass" if different == 0 else "fail",
+            f"{len(proofs)} copies restored and compared, {rows:,} rows and keys, {different} differences",
+        )
     rehearsed = [k for k in state.facts if k.startswith("rehearsal.")]
     if rehearsed:
-        found["rollback_rehearsed"] = ("pass", f"forward, back, forward and contract on {len(rehearsed)} staging databases")
+        found["rollback_rehearsed"] = (
+            "pass",
+            f"forward, back, forward and contract on {len(rehearsed)} staging databases",
+        )
     return found
 
 

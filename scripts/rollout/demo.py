@@ -74,7 +74,10 @@ def main() -> int:
         (home / "summary.json").write_text(json.dumps(summary, indent=1))
         _tell(summary)
         good = passed and verified.passed and summary["failed_requests"] == 0
-        _say(f"\n{'everything passed' if good else 'NOT everything passed'} in {time.monotonic() - began:.0f} s; artifacts/{name}/summary.json")
+        _say(
+            f"\n{'everything passed' if good else 'NOT everything passed'} in {time.monotonic() - began:.0f} s;"
+            f" artifacts/{name}/summary.json"
+        )
         return 0 if good else 1
     except RolloutError as error:
         _say(str(error))
@@ -86,7 +89,9 @@ def main() -> int:
         if load is not None:
             _end(load)
         if given.keep:
-            _say(f"the sandbox is kept: ROLLOUT_SANDBOX={name} invoke status; invoke sandbox.down --name {name} --purge")
+            _say(
+                f"the sandbox is kept: ROLLOUT_SANDBOX={name} invoke status; invoke sandbox.down --name {name} --purge"
+            )
         else:
             lifecycle.down(name, purge=True)
 
@@ -113,9 +118,25 @@ def _load(found: Environment, home: Path, rate: float, seed: int) -> subprocess.
     environment.save(found, home / "environment.json")
     with (home / "load.log").open("wb") as log:
         load = subprocess.Popen(
-            [sys.executable, "-m", "rollout.load", "--url", found.load_balancer.url, "--rate", str(rate), "--seed", str(seed),
-             "--environment", str(home / "environment.json"), "--into", str(home / "load")],
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=die_with_parent,
+            [
+                sys.executable,
+                "-m",
+                "rollout.load",
+                "--url",
+                found.load_balancer.url,
+                "--rate",
+                str(rate),
+                "--seed",
+                str(seed),
+                "--environment",
+                str(home / "environment.json"),
+                "--into",
+                str(home / "load"),
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509  (one system call)
         )
     deadline = time.monotonic() + LOAD_END_SECONDS
     while not (home / "load" / "status.json").exists():
@@ -157,25 +178,36 @@ def _summary(home: Path, measured: Measured, verified: Verification, baseline: t
     series = home / "load" / "series.jsonl"
     before, during = window(series, *baseline), window(series, baseline[1], time.time())
     return {
-        "requests": sums["requests"], "failed_requests": sums["failed"],
-        "acknowledged_writes": verified.acknowledged_writes, "lost_writes": verified.lost_writes, "duplicate_jobs": verified.duplicate_jobs,
-        "counted_twice": verified.counted_twice, "doubled_entries": verified.doubled_entries, "lost": verified.lost,
-        "baseline_p99_ms": before.p99_ms, "rollout_p99_ms": during.p99_ms, "max_latency_ms": during.max_ms,
+        "requests": sums["requests"],
+        "failed_requests": sums["failed"],
+        "acknowledged_writes": verified.acknowledged_writes,
+        "lost_writes": verified.lost_writes,
+        "duplicate_jobs": verified.duplicate_jobs,
+        "counted_twice": verified.counted_twice,
+        "doubled_entries": verified.doubled_entries,
+        "lost": verified.lost,
+        "baseline_p99_ms": before.p99_ms,
+        "rollout_p99_ms": during.p99_ms,
+        "max_latency_ms": during.max_ms,
         # The slowest of all rollbacks; from the moment that the command was given.
         "traffic_back_seconds": max(measured.traffic_back_seconds, default=None),
         "rollback_seconds": max(measured.rollback_seconds, default=None),
-        "by_release": sums["by_release"], "phases": measured.phases,
+        "by_release": sums["by_release"],
+        "phases": measured.phases,
     }
 
 
 def _tell(summary: dict[str, Any]) -> None:
     back = summary["traffic_back_seconds"]
     _say(f"""
-requests            {summary['requests']:,}, failed {summary['failed_requests']}, by release {summary['by_release']}
-acknowledged writes {summary['acknowledged_writes']:,}, each looked up: lost {summary['lost_writes']}; jobs worked twice {summary['duplicate_jobs']}
-latency             p99 {_ms(summary['baseline_p99_ms'])} before, {_ms(summary['rollout_p99_ms'])} during all phases, longest {_ms(summary['max_latency_ms'])}""")
+requests            {summary["requests"]:,}, failed {summary["failed_requests"]}, by release {summary["by_release"]}
+acknowledged writes {summary["acknowledged_writes"]:,}, each looked up: lost {summary["lost_writes"]}; jobs worked twice {summary["duplicate_jobs"]}
+latency             p99 {_ms(summary["baseline_p99_ms"])} before, {_ms(summary["rollout_p99_ms"])} during all phases, longest {_ms(summary["max_latency_ms"])}""")  # noqa: E501  (a table)
     if back is not None:
-        _say(f"rollback            traffic on blue after {back:.1f} s, all of it taken back after {summary['rollback_seconds']:.1f} s")
+        _say(
+            f"rollback            traffic on blue after {back:.1f} s,"
+            f" all of it taken back after {summary['rollback_seconds']:.1f} s"
+        )
     for phase in summary["phases"]:
         _say(f"  {phase['name']:<9} {phase['verdict']:<5} {phase['seconds']:6.1f} s")
 

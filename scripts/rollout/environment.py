@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rollout.errors import BadInput
 
 ROOT = Path(__file__).resolve().parents[2]
-TIERS = ("oltp", "content", "queue", "olap")
+Tier = Literal["oltp", "content", "queue", "olap"]
+TIERS: tuple[Tier, ...] = ("oltp", "content", "queue", "olap")
 KNOWN = ("sandbox", "staging", "production")
 HostSet = Literal["live", "staging"]
 Percent = Annotated[int, Field(ge=1, le=99)]
@@ -37,7 +38,7 @@ class Database(_Strict):
     """One Postgres database of a tier, reached over TCP by the runner's role (owner of the schema, not superuser's equal)."""
 
     host: str
-    tier: Literal["oltp", "content", "queue", "olap"]
+    tier: Tier
     host_set: HostSet
     address: str
     port: int
@@ -111,6 +112,7 @@ class Settings(_Strict):
     drain_timeout_seconds: Seconds
     cutover_watch_seconds: Seconds
     snapshot_age_max_seconds: Seconds
+    finalize_snapshot_age_max_seconds: Seconds
     disk_free_min_gib: float
     lease_seconds: Seconds
     release_before: str
@@ -157,7 +159,9 @@ def sandbox_name() -> str:
 def inventory_sources(name: str) -> list[Path]:
     """Return the inventory sources of an environment; raise BadInput when it is unknown or its sandbox is not up."""
     if name not in KNOWN or not (ROOT / "inventories" / name).is_dir():
-        raise BadInput(f"unknown environment {name!r}", limit=f"one of {', '.join(KNOWN)}", next="invoke status -e sandbox")
+        raise BadInput(
+            f"unknown environment {name!r}", limit=f"one of {', '.join(KNOWN)}", next="invoke status -e sandbox"
+        )
     sources = [ROOT / "inventories" / name]
     if name == "sandbox":
         ports = ROOT / ".sandbox" / sandbox_name() / "inventory.yml"
@@ -188,7 +192,10 @@ def from_inventory(name: str, listing: dict[str, Any]) -> Environment:
     def members(group: str) -> list[str]:
         hosts = _hosts(listing, group)
         if not hosts:
-            raise BadInput(f"the inventory of {name} has no hosts in group {group!r}", next=f"add them in inventories/{name}/hosts.yml")
+            raise BadInput(
+                f"the inventory of {name} has no hosts in group {group!r}",
+                next=f"add them in inventories/{name}/hosts.yml",
+            )
         return hosts
 
     def pick(host: str, *prefixes: str) -> dict[str, Any]:
@@ -201,9 +208,13 @@ def from_inventory(name: str, listing: dict[str, Any]) -> Environment:
             name=name,
             databases=[
                 Database(host=h, tier=t, host_set=s, **pick(h, "postgres_"))
-                for s, prefix in sets for t in TIERS for h in members(prefix + t)
+                for s, prefix in sets
+                for t in TIERS
+                for h in members(prefix + t)
             ],
-            redis=[Redis(host=h, host_set=s, **pick(h, "redis_")) for s, prefix in sets for h in members(prefix + "redis")],
+            redis=[
+                Redis(host=h, host_set=s, **pick(h, "redis_")) for s, prefix in sets for h in members(prefix + "redis")
+            ],
             applications=[
                 Application(host=h, colour=c, **pick(h, "app_")) for c in ("blue", "green") for h in members("app_" + c)
             ],

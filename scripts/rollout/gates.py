@@ -219,7 +219,7 @@ def watch(
 
 
 def _not_before_full(verdicts: list[Verdict], full: bool, seconds: float) -> list[Verdict]:
-    """A pass over less than the whole window is no pass (only when the deadline is shorter than the window)."""
+    """Let no pass over less than the whole window be one (only when the deadline is shorter than the window)."""
     if full or worst(verdicts) == "fail":
         return verdicts
     return [

@@ -60,7 +60,7 @@ def queue_state(environment: Environment) -> dict[str, Any]:
 
 
 def queue_age(environment: Environment, window: Window) -> Verdict:
-    """The oldest ready job has not grown older, with more waiting behind it, by more than the limit since the start.
+    """Judge whether the oldest ready job grew older, with more behind it, by more than the limit since the start.
 
     An old backlog does not count, only its ageing; nor does a job that nobody moves while the rest is moved (the
     number of ready jobs then stays). A window shorter than twice the limit is judged by half its length, since an age

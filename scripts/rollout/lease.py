@@ -64,7 +64,7 @@ def machine() -> str:
     """Return what tells this boot of this host from all others, containers of one host included."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+        return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return f"{uuid.getnode():x}/{psutil.boot_time():.0f}"
 

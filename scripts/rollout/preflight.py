@@ -18,6 +18,7 @@ from rollout.objectstore import ObjectStore
 from rollout.snapshots.redis_helper import connect as connect_redis
 
 OLDEST_POSTGRES = 150000
+MAINTENANCE = "postgres"
 ROLE = """
 SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS shown,
     pg_has_role(current_user, 'pg_monitor', 'member') AS monitors,
@@ -35,20 +36,33 @@ def check(environment: Environment, store: ObjectStore) -> list[Finding]:
 
 
 def _all(environment: Environment, store: ObjectStore) -> Iterator[Finding]:
-    yield _ask("plan", "every change of every tier is declared and ordered", lambda: (True, f"digest {changes.digest()[:12]}"))
+    yield _ask(
+        "plan", "every change of every tier is declared and ordered", lambda: (True, f"digest {changes.digest()[:12]}")
+    )
     yield _ask("disk", f"{environment.settings.disk_free_min_gib:g} GiB free", lambda: _disk(environment))
     for tier in TIERS:
         live, staging = environment.tier(tier), environment.tier(tier, "staging")
-        yield _ask(f"hosts of {tier}", "as many staging hosts as live ones", lambda a=live, b=staging: (len(a) == len(b), f"{len(a)} live, {len(b)} staging"))  # type: ignore[misc]
+        yield _ask(
+            f"hosts of {tier}",
+            "as many staging hosts as live ones",
+            lambda a=live, b=staging: (len(a) == len(b), f"{len(a)} live, {len(b)} staging"),  # type: ignore[misc]
+        )
     for database in environment.databases:
-        yield _ask(f"database {database.host}", "Postgres >= 15, primary; the runner may create and monitor", lambda d=database: _database(d))  # type: ignore[misc]
+        yield _ask(
+            f"database {database.host}",
+            "Postgres >= 15, primary; the runner may create and monitor",
+            lambda d=database: _database(d),  # type: ignore[misc]
+        )
     for server in environment.redis:
         yield _ask(f"redis {server.host}", "answers", lambda r=server: _redis(r))  # type: ignore[misc]
     yield _ask("traffic", "blue up with all of the traffic", lambda: _traffic(environment))
     for application in environment.colour("blue"):
         yield _ask(f"application {application.host}", "answers on every tier", lambda a=application: _application(a))  # type: ignore[misc]
     try:
-        yield from ({"name": f"object store: {f.name}", "verdict": f.verdict, "observed": f.observed, "limit": f.limit} for f in store.probe())
+        yield from (
+            {"name": f"object store: {f.name}", "verdict": f.verdict, "observed": f.observed, "limit": f.limit}
+            for f in store.probe()
+        )
     except Exception as error:  # noqa: BLE001  an unanswered check is inconclusive, whatever the reason
         yield {"name": "object store", "verdict": "inconclusive", "observed": _line(error), "limit": "answers"}
 
@@ -69,17 +83,23 @@ def _disk(environment: Environment) -> tuple[bool, str]:
 
 
 def _database(database: Database) -> tuple[bool, str]:
-    with psycopg.connect(database.conninfo(), autocommit=True) as connection:
+    # A staging database is replaced by the restore, and one that was interrupted may have left none: its server is asked.
+    asked = database if database.host_set == "live" else database.model_copy(update={"dbname": MAINTENANCE})
+    with psycopg.connect(asked.conninfo(), autocommit=True) as connection:
         row = connection.execute(ROLE, (database.app_role,)).fetchone()
     assert row is not None
     version, shown, monitors, creates, creates_databases, app_roles, replica = row
     wrong = [
-        words for bad, words in (
-            (version < OLDEST_POSTGRES, "too old"), (not monitors, f"{database.user} is no member of pg_monitor"),
-            (not creates, f"{database.user} may not create schemas"), (app_roles != 1, f"no role {database.app_role}"),
+        words
+        for bad, words in (
+            (version < OLDEST_POSTGRES, "too old"),
+            (not monitors, f"{database.user} is no member of pg_monitor"),
+            (database.host_set == "live" and not creates, f"{database.user} may not create schemas"),
+            (app_roles != 1, f"no role {database.app_role}"),
             (database.host_set == "staging" and not creates_databases, f"{database.user} may not create databases"),
             (replica, "a replica"),
-        ) if bad
+        )
+        if bad
     ]
     return not wrong, f"Postgres {shown}" + "".join(f", {w}" for w in wrong)
 
@@ -94,9 +114,13 @@ def _redis(server: Redis) -> tuple[bool, str]:
 
 def _traffic(environment: Environment) -> tuple[bool, str]:
     servers = Client.of(environment).servers()
-    down = [a.haproxy_server for a in environment.colour("blue") if not (s := servers.get(a.haproxy_server)) or not s.up]
+    down = [
+        a.haproxy_server for a in environment.colour("blue") if not (s := servers.get(a.haproxy_server)) or not s.up
+    ]
     split = traffic.split(environment)
-    return not down and split.percent == 0, f"{split.percent:g} % on green" + (f"; down: {', '.join(down)}" if down else "")
+    return not down and split.percent == 0, f"{split.percent:g} % on green" + (
+        f"; down: {', '.join(down)}" if down else ""
+    )
 
 
 def _application(application: Application) -> tuple[bool, str]:

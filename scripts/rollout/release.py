@@ -63,7 +63,10 @@ def deploy(environment: Environment, application: Application, release: str) -> 
 def stop(environment: Environment, application: Application) -> None:
     """Drain a host's server and stop its process. Raises Refused while the server has a weight above 0."""
     _take_out(environment, application)
-    release = str(_version(application).get("release", ""))
+    settings = environment.settings
+    # One that does not answer cannot say what it runs; what its colour runs in a rollout is then the best name for it.
+    usual = settings.release_after if application.colour == "green" else settings.release_before
+    release = str(_version(application).get("release") or usual)
     _run(environment, application, release, "stop", environment.settings.release_stop_command)
     if _version(application):
         raise Failed(

@@ -20,15 +20,23 @@ def build(environment: Environment, state: RunState) -> dict[str, Any]:
     """Return the plan as JSON-native data; seconds are the rehearsal's own, and None where it measured nothing."""
     steps: list[dict[str, Any]] = []
     for tier in reversed(TIERS):
-        for live, staging in zip(reversed(environment.tier(tier)), reversed(environment.tier(tier, "staging")), strict=True):
+        for live, staging in zip(
+            reversed(environment.tier(tier)), reversed(environment.tier(tier, "staging")), strict=True
+        ):
             measured: Any = state.facts.get(f"rehearsal.{staging.host}") or {}
             for change in reversed(changes.plan(tier)):
                 if change.swaps:
                     times = measured.get(change.name, {})
-                    steps.append({
-                        "tier": tier, "host": live.host, "change": change.name, "authority": list(change.declaration.authority),
-                        "revert_seconds": times.get("revert", {}).get("seconds"), "compare_seconds": (times.get("compare") or {}).get("seconds"),
-                    })
+                    steps.append(
+                        {
+                            "tier": tier,
+                            "host": live.host,
+                            "change": change.name,
+                            "authority": list(change.declaration.authority),
+                            "revert_seconds": times.get("revert", {}).get("seconds"),
+                            "compare_seconds": (times.get("compare") or {}).get("seconds"),
+                        }
+                    )
     return {
         "run": state.run, "environment": environment.name, "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "plan_digest": state.plan_digest, "steps": steps, "manifest": state.facts.get("manifest"),
@@ -39,7 +47,13 @@ def build(environment: Environment, state: RunState) -> dict[str, Any]:
 
 def write(plan: dict[str, Any], folder: Path) -> dict[str, str]:
     """Write the plan as JSON and Markdown into a folder; return both paths."""
-    loader = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701  (Markdown)
+    loader = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701  (Markdown)
+    )
     folder.mkdir(parents=True, exist_ok=True)
     data, text = folder / "rollback-plan.json", folder / "rollback-plan.md"
     data.write_text(json.dumps(plan, indent=1))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -19,7 +21,15 @@ if TYPE_CHECKING:
     from rollout.road.phase import Ended
 
 EVERY_SECONDS = 5.0
-NEXT: dict[PhaseName, str] = {"1": COMMANDS["2"], "2": COMMANDS["3"], "3": COMMANDS["finalize"], "finalize": "invoke checklist", "rollback": COMMANDS["2"]}
+WIDE = 200  # columns where there is no terminal: a line is a line for grep
+NEXT: dict[PhaseName, str] = {
+    "1": COMMANDS["2"],
+    "2": COMMANDS["3"],
+    "3": COMMANDS["finalize"],
+    "finalize": "invoke checklist",
+    "rollback": COMMANDS["2"],
+}
+COMMAND = re.compile(r"invoke (?:deploy --phase \d|rollback|finalize|status|checklist)")
 WORDS = {"finalize": "finalized", "rollback": "rolled back"}
 
 
@@ -42,7 +52,7 @@ class Screen:
     def line(self, said: dict[str, Any]) -> None:
         """Show one line of progress."""
         kind, _, words = str(said["text"]).partition(": ")
-        where = f"  {said['step']:<18} {said['host']:<20} "
+        where = f"  {said['step']:<23} {said['host']:<20} "
         if kind == "done":
             self.console.print(Text(f"{where}{_seconds(said['rate']):>8}  {words}"))
         elif kind == "would":
@@ -54,8 +64,7 @@ class Screen:
 
     def foot(self, ended: Ended) -> None:
         """Say how it ended and what comes next."""
-        if self.live:
-            self.live.stop()
+        self.close()
         if ended.nothing_to_take_back:
             self.console.print(f"nothing to take back: no phase has changed anything ({ended.seconds:.1f} s)")
         elif ended.checklist is None:
@@ -64,8 +73,15 @@ class Screen:
         elif ended.state is not None:
             word = WORDS.get(self.phase, f"phase {self.phase} passed")
             lossless = f", {_lossless(ended)}" if self.phase == "rollback" else ""
-            self.console.print(f"{word} in {ended.seconds:.1f} s{lossless}\nrun {ended.state.run}\nchecklist: {ended.checklist}")
-        self.console.print(f"next: {NEXT[self.phase]}")
+            self.console.print(
+                f"{word} in {ended.seconds:.1f} s{lossless}\nrun {ended.state.run}\nchecklist: {_shown(ended.checklist)}"
+            )
+        self.console.print(for_environment(f"next: {NEXT[self.phase]}", self.environment.name))
+
+    def close(self) -> None:
+        """Give the terminal back, however the phase ended."""
+        if self.live:
+            self.live.stop()
 
     def _at_work(self, where: str, said: dict[str, Any]) -> None:
         parts = [str(said["text"])]
@@ -83,33 +99,47 @@ class Screen:
             self.console.print(Text(words))
 
 
+def for_environment(words: str, name: str) -> str:
+    """Complete the commands that a text proposes: followed on production they must not act on the sandbox."""
+    return words if name in ("", "sandbox") else COMMAND.sub(rf"\g<0> -e {name}", words)
+
+
 def status(seen: dict[str, Any], *, as_json: bool) -> None:
     """Print the state of a run."""
     if as_json:
         json.dump(seen, sys.stdout, indent=1)
         print()
         return
-    console, run = Console(highlight=False, soft_wrap=True), seen["run"]
+    console, run = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE), seen["run"]
     if run is None:
         console.print(f"{seen['environment']}: no run has begun\nnext: {COMMANDS['1']}")
         return
     console.print(Text(f"run {run['run']}  {seen['environment']}  by {run['operator']}", style="bold"))
     table = Table("phase", "verdict", "seconds", "why", box=None, pad_edge=False)
     for name, phase in run["phases"].items():
-        table.add_row(name, phase["verdict"], "" if phase["seconds"] is None else f"{phase['seconds']:.1f}", phase["why"])
+        table.add_row(
+            name, phase["verdict"], "" if phase["seconds"] is None else f"{phase['seconds']:.1f}", phase["why"]
+        )
     console.print(table)
     if run["rolled_back"]:
         console.print(f"rolled back at {run['rolled_back']['when']}: {run['rolled_back']['why']}")
     green = seen["green_percent"]
     console.print(f"traffic: {f'{green:g} % on green' if green is not None else 'not known: ' + seen['traffic_error']}")
     for database in seen["databases"]:
-        told = database.get("error") or ", ".join(f"{c} {s or 'not begun'}" for c, s in database["changes"].items()) or "nothing begun"
+        told = (
+            database.get("error")
+            or ", ".join(f"{c} {s or 'not begun'}" for c, s in database["changes"].items())
+            or "nothing begun"
+        )
         console.print(f"  {database['host']:<16} {told}")
     rejects = seen["rejects"]
     if run["finalized"] or run["no_return"]:
         console.print("rollback: no longer possible, only a restore")
     else:
-        console.print("rollback is lossless: " + ("not known" if rejects is None else "yes" if rejects == 0 else f"no, {rejects} rows at risk"))
+        console.print(
+            "rollback is lossless: "
+            + ("not known" if rejects is None else "yes" if rejects == 0 else f"no, {rejects} rows at risk")
+        )
 
 
 def servers(found: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -120,7 +150,15 @@ def servers(found: list[dict[str, Any]], *, as_json: bool) -> None:
         return
     table = Table("host", "kind", "port", "pid", "running", "answering", "log", box=None, pad_edge=False)
     for s in found:
-        table.add_row(s["host"], s["kind"], str(s["port"]), str(s["pid"] or ""), _yes(s["running"]), _yes(s["answering"]), str(s["log"]))
+        table.add_row(
+            s["host"],
+            s["kind"],
+            str(s["port"]),
+            str(s["pid"] or ""),
+            _yes(s["running"]),
+            _yes(s["answering"]),
+            str(s["log"]),
+        )
     Console(highlight=False, soft_wrap=True, width=200).print(table)
 
 
@@ -132,6 +170,11 @@ def _lossless(ended: Ended) -> str:
     if not found:
         return "not known whether lossless (no reject ledger was read)"
     return f"{'lossless' if rows == 0 else 'NOT lossless'} ({rows} rows in {len(found)} reject ledgers)"
+
+
+def _shown(path: Path) -> Path:
+    """Return a path as one would type it from here, where it lies below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _yes(value: object) -> str:

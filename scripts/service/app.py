@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import analytics, campaigns, jobs, messages
 from service.queries import TIERS
+from service.references import InvalidReferences
 from service.requests import answer, stores_of
 from service.stores import Stores
 
@@ -90,6 +91,11 @@ async def refused(_request: Request, error: Exception) -> Response:
     return answer({"error": error.detail}, error.status_code)
 
 
+async def invalid(_request: Request, error: InvalidReferences) -> Response:
+    """Answer 400 and say which references are wrong."""
+    return answer({"error": "invalid references", "details": error.details}, 400)
+
+
 async def conflict(_request: Request, error: Exception) -> Response:
     """Answer 409 for a key that is taken, 422 for what the database does not accept."""
     taken = isinstance(error, psycopg.errors.UniqueViolation)
@@ -132,12 +138,16 @@ def create(stores: Stores, host: str) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        await stores.open()
-        yield
-        await stores.close()
+        async with AsyncExitStack() as stack:
+            await stores.open()
+            stack.push_async_callback(stores.close)
+            if stores.references:
+                await stack.enter_async_context(stores.references.kept_current())
+            yield
 
     handlers: dict[Any, Any] = {
         HTTPException: refused,
+        InvalidReferences: invalid,
         psycopg.errors.IntegrityError: conflict,
         psycopg.errors.DataError: conflict,
         psycopg.Error: failed,

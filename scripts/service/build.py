@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -18,6 +17,12 @@ from service.queries import TIERS, parse
 
 HERE = Path(__file__).resolve().parent
 RELEASES = HERE / "releases"
+# What the service needs of the library, and no more: modules that import psycopg and redis alone.
+LIBRARY = HERE.parent / "rollout"
+CARRIED = (
+    "__init__.py",
+    *(f"references/{name}.py" for name in ("__init__", "cache", "listen", "validator")),
+)
 
 
 def known() -> list[str]:
@@ -61,8 +66,8 @@ def build(release: str, into: Path) -> tuple[bool, str]:
         about = json.loads((RELEASES / release / "release.json").read_text())
         (made / "RELEASE").write_text(json.dumps({**about, "sha256": sha256}, indent=2) + "\n")
         if into.exists():
-            os.rename(into, temporary / "old")
-        os.rename(made, into)
+            into.rename(temporary / "old")
+        made.rename(into)
         return True, sha256
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -73,6 +78,9 @@ def _assemble(release: str, made: Path) -> None:
     (made / "sql").mkdir()
     for source in sorted(HERE.glob("*.py")):
         shutil.copyfile(source, made / "service" / source.name)
+    (made / "rollout" / "references").mkdir(parents=True)
+    for name in CARRIED:
+        shutil.copyfile(LIBRARY / name, made / "rollout" / name)
     shutil.copyfile(RELEASES / release / "release.json", made / "sql" / "release.json")
     for tier in TIERS:
         sources = [p for p in (RELEASES / "common" / f"{tier}.sql", RELEASES / release / f"{tier}.sql") if p.exists()]

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.campaigns import check_references
+from service.references import COLUMNS
 from service.requests import Fields, answer, fields, identifier, stores_of
 from service.stores import Connection, Row, Stores
 
@@ -42,34 +42,46 @@ async def record(request: Request) -> Response:
     given = await fields(request, "tenant_id", "direction")
     message = _message(given)
     stores = stores_of(request)
-    if stores.release.checks_references:
-        await check_references(stores, message["tenant_id"], message)
+    outcomes = await stores.references.check(message["tenant_id"], message) if stores.references else {}
     async with stores.transaction("content", message["tenant_id"]) as connection:
         stored = await _store(stores, connection, message, given)
+        if stores.references:
+            await stores.references.record(connection, message["storage_key"], outcomes)
     return answer(stored, 201)
 
 
 async def reply(request: Request) -> Response:
-    """POST /messages/{key}/replies: a message in the opposite direction, whose parent is {key}. Answer 201."""
+    """POST /messages/{key}/replies: a message in the opposite direction, whose parent is {key}. Answer 201.
+
+    It inherits what its parent refers to, unchecked: that may be an orphan of long ago, and mail is recorded all the
+    same. What the request itself refers to takes its place, where a release checks references.
+    """
     given = await fields(request)
     stores = stores_of(request)
     async with stores.transaction("content", given.get("tenant_id")) as connection:
         parent = await stores.first(connection, "content", "read_message", _key(request))
         if parent is None:
             raise HTTPException(404, "no such message")
-        inherited = {name: parent[name] for name in ("tenant_id", "email_account_id", "campaign_id", "lead_id")}
-        message = _message(
-            {
-                **{name: str(value) if value is not None else None for name, value in inherited.items()},
-                "from_email": parent["to_email"],
-                "to_email": parent["from_email"],
-                "subject": given.get("subject", f"Re: {parent['subject']}"[:500]),
-                "storage_key": given.get("storage_key"),
-                "parent_message_id": parent["storage_key"],
-                "direction": _OPPOSITE[parent["direction"]],
-            }
-        )
+    own = {name: given[name] for name in COLUMNS if given.get(name) is not None} if stores.references else {}
+    inherited = {name: parent[name] for name in ("tenant_id", *COLUMNS)}
+    message = _message(
+        {
+            **{name: str(value) if value is not None else None for name, value in inherited.items()},
+            **own,
+            "from_email": parent["to_email"],
+            "to_email": parent["from_email"],
+            "subject": given.get("subject", f"Re: {parent['subject']}"[:500]),
+            "storage_key": given.get("storage_key"),
+            "parent_message_id": parent["storage_key"],
+            "direction": _OPPOSITE[parent["direction"]],
+        }
+    )
+    # Between two transactions: while oltp is asked, no locks are held on content.
+    outcomes = await stores.references.check(message["tenant_id"], own) if stores.references else {}
+    async with stores.transaction("content", given.get("tenant_id")) as connection:
         stored = await _store(stores, connection, message, given)
+        if stores.references:
+            await stores.references.record(connection, message["storage_key"], outcomes)
     return answer(stored, 201)
 
 

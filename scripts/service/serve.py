@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 
-def main() -> int:
+def main() -> int:  # noqa: RET503  (execve does not return)
     """Replace this process by the release's; exit 2 with one line when the folder is not a release."""
     arguments = argparse.ArgumentParser(prog="service.serve", description="Run a built release of the application.")
     arguments.add_argument("--folder", required=True, type=Path)
@@ -27,7 +27,7 @@ def main() -> int:
         "PYTHONDONTWRITEBYTECODE": "1",
         "ROLLOUT_APP_FOLDER": str(folder),
     }
-    os.execve(sys.executable, [sys.executable, "-P", "-m", "service.process"], environment)
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "service.process"], environment)  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 
 from service.queries import TIERS, Release
+from service.references import References
 
 Row = dict[str, Any]
 Connection = AsyncConnection[Row]
@@ -20,7 +21,9 @@ POOL_TIMEOUT_SECONDS = 5.0
 
 
 class Stores:
-    """The pools and Redis of one process, its release, and whether it is about to leave (`draining`)."""
+    """The pools and Redis of one process, its release, whether it is about to leave (`draining`), and `references`:
+    None in a release that does not check them.
+    """
 
     def __init__(self, release: Release, dsns: dict[str, str], redis_url: str, colour: str) -> None:
         self.release = release
@@ -45,6 +48,11 @@ class Stores:
             for tier in TIERS
         }
         self.redis = redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=5, socket_connect_timeout=5)
+        self.references: References | None = None
+        if release.checks_references:
+            name = f"penguin-{release.version}-{colour}-references"
+            listener = make_conninfo(dsns["oltp"], application_name=name)
+            self.references = References(self._pools["oltp"].connection, self.redis, listener)
 
     async def open(self) -> None:
         """Open the pools without waiting for the databases: a tier that is away must not keep the rest from serving."""

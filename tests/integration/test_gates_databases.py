@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-
-for folder in ("unit", "sql"):
-    sys.path.insert(0, str(Path(__file__).parents[1] / folder))
-from rollout import gates, kpis
-from rollout.environment import TIERS, Environment
 from servers import Server
 from traffic_fakes import environment as build_environment
 
+from rollout import gates, kpis
+from rollout.environment import TIERS, Environment
+
 NAMES = ("database_sessions", "queue_age", "replication_lag")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.stop()
 
 
 @pytest.fixture

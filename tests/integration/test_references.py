@@ -17,8 +17,7 @@ import pytest
 import redis.asyncio
 from service_servers import Servers
 
-from rollout.engine import ledger
-from rollout.environment import ROOT, TIERS, Environment
+from rollout.environment import TIERS, Environment
 from rollout.errors import Refused
 from rollout.performance_view import refresh
 from rollout.references.cache import Reference
@@ -28,13 +27,6 @@ from rollout.references.validator import Outcome, Validator, record
 
 T1, T2 = str(uuid.uuid4()), str(uuid.uuid4())
 C1, C2, GONE = str(uuid.uuid4()), str(uuid.uuid4()), str(uuid.uuid4())
-
-
-def expand(servers: Servers, tier: str, change: str) -> None:
-    """Expand a change without the engine."""
-    with servers.owner(tier) as connection:
-        connection.execute(ledger.DDL.read_bytes())
-        connection.execute((ROOT / "sql" / tier / change / "expand.sql").read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +46,8 @@ def servers() -> Iterator[Servers]:
         with pytest.raises(Refused, match="documents no references"):
             scan(started.environment(""))
         for tier in TIERS:
-            expand(started, tier, "001_cross_database_integrity")
-        expand(started, "olap", "004_olap_performance")
+            started.expand(tier, "001_cross_database_integrity")
+        started.expand("olap", "004_olap_performance")
         yield started
     finally:
         started.stop()
@@ -191,7 +183,7 @@ class Application:
 async def until(condition: Any, seconds: float = 5.0) -> None:
     """Wait until a coroutine function returns true."""
     async with asyncio.timeout(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110  (what is awaited is in a database)
             await asyncio.sleep(0.02)
 
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from snapshots_servers import Servers
 
 from rollout import seed, snapshots
 from rollout.errors import Failed, Refused
 from rollout.snapshots import clients
 from rollout.snapshots.workspace import PREFIX, sweep, workspace
-from snapshots_servers import Servers
 
 ROWS = 20_000
 

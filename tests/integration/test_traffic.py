@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from traffic_servers import APPLICATION, Fleet, Stream, wait
+
 from rollout import accesslog, gates, kpis, release, traffic
 from rollout.errors import Failed, Refused
 from rollout.haproxy import Client
-from traffic_servers import APPLICATION, Fleet, Stream, wait
 
 REQUEST_GATES = ["error_rate", "latency_p99"]
 STARTER = """

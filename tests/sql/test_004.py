@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Self
 
 import psycopg
 import pytest
@@ -24,14 +25,6 @@ COLUMNS = (
     "id, tenant_id, subscription_id, emails_sent, mailboxes_used, domains_used, campaigns_used, leads_used,"
     " warmups_active, period_start, period_end"
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    """A Postgres server for this module."""
-    running = Server()
-    yield running
-    running.stop()
 
 
 @pytest.fixture
@@ -76,7 +69,7 @@ class Writers:
         self.counts = [0, 0, 0]
         self.pool = ThreadPoolExecutor(3)
 
-    def __enter__(self) -> Writers:
+    def __enter__(self) -> Self:
         self.running = [self.pool.submit(self._write, n) for n in range(3)]
         return self
 
@@ -230,7 +223,9 @@ def test_counters_can_be_written_before_the_chunks_reach_them(server: Server, da
         writer.execute("INSERT INTO campaign_analytics (campaign_id, company_id, billing_id) VALUES ('early', 'c', 1)")
         change.stage("contract_prepare")
         writer.execute("UPDATE campaign_analytics SET sent = 1 WHERE campaign_id = 'early'")
-        row = writer.execute("SELECT billing_period_start FROM campaign_analytics WHERE campaign_id = 'early'").fetchone()
+        row = writer.execute(
+            "SELECT billing_period_start FROM campaign_analytics WHERE campaign_id = 'early'"
+        ).fetchone()
     assert row is not None
     assert row[0] is not None
 

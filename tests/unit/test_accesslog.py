@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from traffic_fakes import line
+
 from rollout import accesslog
 from rollout.errors import Failed
-from traffic_fakes import line
 
 T0 = 1_800_000_000_000
 

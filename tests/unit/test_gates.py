@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from traffic_fakes import FakeBalancer, environment, line
+
 from rollout import gates, gates_traffic, samples
 from rollout.environment import Environment
 from rollout.gates import Verdict, Window
-from traffic_fakes import FakeBalancer, environment, line
 
 BEGUN = {"retries": {"green-1": 0, "green-2": 0}, "at": 0.0}
 

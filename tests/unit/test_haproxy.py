@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from traffic_fakes import FakeBalancer
+
 from rollout.errors import Failed
 from rollout.haproxy import Client
-from traffic_fakes import FakeBalancer
 
 
 @pytest.fixture

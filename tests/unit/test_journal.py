@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from memorystore import MemoryStore, as_store
 from pydantic import JsonValue
 
-from memorystore import MemoryStore, as_store
 from rollout import journal
 
 JSON = st.recursive(

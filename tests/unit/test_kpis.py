@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rollout import kpis
 from traffic_fakes import environment, line
+
+from rollout import kpis
 
 T0 = 1_800_000_000_000
 

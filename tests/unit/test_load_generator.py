@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+
 from rollout.load import journal
 from rollout.load.generator import Generator, Plan
 from rollout.load.mix import Mix

@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+
 from rollout.load.results import Series, window
 
 

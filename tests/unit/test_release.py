@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from traffic_fakes import FakeBalancer, environment
+
 from rollout import release
 from rollout.errors import Failed, Refused
-from traffic_fakes import FakeBalancer, environment
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-
 from memorystore import MemoryStore, as_store
+
 from rollout import journal, lease, runs
 from rollout.errors import BadInput, Failed, Fenced, Refused
 from rollout.runs import RunState

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
 from service import queries
 from service.build import build, digest, known
 
@@ -67,3 +71,28 @@ def test_the_new_release_names_its_columns(tmp_path: Path) -> None:
         s for t in queries.read(tmp_path / "r").statements.values() for several in t.values() for s in several
     ]
     assert not [s for s in statements if b"SELECT *" in s and any(table in s for table in tables)]
+
+
+@pytest.mark.parametrize("release", ["v1", "v2"])
+def test_a_release_stands_alone(release: str, tmp_path: Path) -> None:
+    """All of its code comes from its folder, and of the runner's own libraries it needs none."""
+    build(release, tmp_path / "r")
+    script = (
+        "import json, sys, service.process; print(json.dumps([sorted(sys.modules),"
+        " [m.__file__ for n, m in sys.modules.items() if n.split('.')[0] in ('service', 'rollout')]]))"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "r"), "PYTHONDONTWRITEBYTECODE": "1"}
+    ran = subprocess.run([sys.executable, "-P", "-c", script], env=environ, capture_output=True, text=True, check=True)
+    modules, files = json.loads(ran.stdout)
+    assert "rollout.references.listen" in modules
+    assert not {"pydantic", "boto3", "ansible", "rollout.environment"} & set(modules)
+    assert not [f for f in files if not f.startswith(str(tmp_path / "r"))]
+
+
+def test_the_digest_covers_the_library(tmp_path: Path) -> None:
+    """A validator that was edited after the build is noticed as any other code is."""
+    build("v2", tmp_path / "r")
+    before = digest(tmp_path / "r")
+    with (tmp_path / "r" / "rollout" / "references" / "validator.py").open("a") as stream:
+        stream.write("# edited")
+    assert digest(tmp_path / "r") != before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from service.jobs import _outcome, list_key, lists_of
 
 

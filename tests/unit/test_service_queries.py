@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from service.process import configuration
 from service.queries import parse
 
@@ -22,7 +23,7 @@ def test_a_name_twice_or_empty_is_refused(text: str) -> None:
 
 def test_the_configuration_names_what_is_missing() -> None:
     """Every missing variable is named, and connection strings do not show when it is printed."""
-    with pytest.raises(ValueError, match="ROLLOUT_APP_PORT.*ROLLOUT_APP_OLTP_DSN"):
+    with pytest.raises(ValueError, match=r"ROLLOUT_APP_PORT.*ROLLOUT_APP_OLTP_DSN"):
         configuration({"ROLLOUT_APP_HOST": "127.0.0.1"})
     names = ("HOST", "COLOUR", "REDIS_URL", "OLTP_DSN", "CONTENT_DSN", "QUEUE_DSN", "OLAP_DSN")
     given = {f"ROLLOUT_APP_{name}": "secret" for name in names} | {"ROLLOUT_APP_PORT": "80"}

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from traffic_fakes import FakeBalancer, environment
+
 from rollout import traffic
 from rollout.errors import Failed, Refused
-from traffic_fakes import FakeBalancer, environment
 
 
 @pytest.fixture

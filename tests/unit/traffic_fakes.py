@@ -8,7 +8,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from rollout.environment import Environment
+import yaml
+
+from rollout.environment import ROOT, Environment
 
 FIELDS = (
     "pxname",
@@ -90,7 +92,10 @@ class FakeBalancer:
 
 def environment(tmp_path: Path, socket_address: str = "127.0.0.1:1", **settings: Any) -> Environment:
     """Build an environment with two servers a colour, one database a tier on a closed port, and small limits."""
-    stated = {
+    # What the repository states for the sandbox, so that a new limit needs no line here; then the small ones.
+    stated = yaml.safe_load((ROOT / "inventories" / "sandbox" / "group_vars" / "all.yml").read_text())[
+        "rollout_settings"
+    ] | {
         "stall_budget_total_ms": 500,
         "stall_budget_once_ms": 100,
         "lock_attempts_max": 5,

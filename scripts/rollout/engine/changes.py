@@ -115,12 +115,16 @@ def plan(tier: str) -> list[Change]:
     for entry in entries:
         unknown = set(entry.requires) - {c.name for c in changes}
         if unknown:
-            raise BadInput(f"{_short(path)}: {entry.change} requires {', '.join(sorted(unknown))}, which do not stand before it",
-                           next="correct the order of the plan")
+            raise BadInput(
+                f"{_short(path)}: {entry.change} requires {', '.join(sorted(unknown))}, which do not stand before it",
+                next="correct the order of the plan",
+            )
         folder = SQL / tier / entry.change
         declaration = _checked(Declaration, folder / "change.yml")
         if declaration.change != entry.change:
-            raise BadInput(f"{_short(folder)}/change.yml names {declaration.change!r}", next="give it its folder's name")
+            raise BadInput(
+                f"{_short(folder)}/change.yml names {declaration.change!r}", next="give it its folder's name"
+            )
         changes.append(Change(tier, folder, declaration))
     known = {c.name for c in changes}
     forgotten = sorted(p.name for p in (SQL / tier).iterdir() if p.is_dir() and p.name not in known)

@@ -73,7 +73,8 @@ def run(connection: Connection, change: Change, work: str, fence: Fence, setting
             if yields > YIELDS_MAX:
                 raise Failed(
                     f"{change.name}/{work} gave way to clients {yields} times behind key {after} ({type(error).__name__})",
-                    limit=f"{YIELDS_MAX} times", next="find who holds these rows; the same command goes on behind the last chunk",
+                    limit=f"{YIELDS_MAX} times",
+                    next="find who holds these rows; the same command goes on behind the last chunk",
                 ) from None
             size.took(2 * size.target_seconds)
             time.sleep(size.target_seconds)

@@ -42,7 +42,9 @@ class Compared:
         return {"rows": self.rows, "seconds": round(self.seconds, 3), "differing": self.differing[:DIFFERENCES_MAX]}
 
 
-def full(connection: Connection, change: Change, settings: Settings, report: Report, *, old_schema: str = "public") -> Compared:
+def full(
+    connection: Connection, change: Change, settings: Settings, report: Report, *, old_schema: str = "public"
+) -> Compared:
     """Compare everything, range by range, each in its own short read-only transaction."""
     result, started = Compared(), time.monotonic()
     for work in change.works("compare"):
@@ -88,7 +90,9 @@ def shrink_dirty(connection: Connection, change: Change) -> Compared:
         total.rows, total.differing = total.rows + one.rows, total.differing + one.differing
         if total.differing:
             return total
-    raise Failed(f"{change.name}: writes come faster than they are compared", next="repeat the command when the load is lower")
+    raise Failed(
+        f"{change.name}: writes come faster than they are compared", next="repeat the command when the load is lower"
+    )
 
 
 def source_of(work: str) -> str:
@@ -97,7 +101,13 @@ def source_of(work: str) -> str:
 
 
 def _range(
-    connection: Connection, change: Change, work: str, after: str | None, limit: int, keys: list[str] | None, old_schema: str
+    connection: Connection,
+    change: Change,
+    work: str,
+    after: str | None,
+    limit: int,
+    keys: list[str] | None,
+    old_schema: str,
 ) -> tuple[str | None, int, list[str]]:
     with connection.transaction():
         connection.execute("SELECT set_config('search_path', %s, true)", (f"{old_schema}, pg_temp",))

@@ -14,7 +14,9 @@ from rollout.engine.changes import Change
 from rollout.engine.ledger import Connection
 from rollout.errors import Failed
 
-NAME = re.compile(r"INDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?(\w+)\s+ON\s+(?:ONLY\s+)?(?:(\w+)\.)?\w+", re.IGNORECASE)
+NAME = re.compile(
+    r"INDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?(\w+)\s+ON\s+(?:ONLY\s+)?(?:(\w+)\.)?\w+", re.IGNORECASE
+)
 LOCK_TIMEOUT = "60s"
 VALID = "SELECT i.indisvalid AS valid FROM pg_index AS i WHERE i.indexrelid = to_regclass(%s)"
 
@@ -25,7 +27,10 @@ def build(connection: Connection, change: Change, file: str) -> list[str]:
     for statement in change.statements(file):
         found = NAME.search(statement.decode())
         if not found:
-            raise Failed(f"{change.name}/{file}.sql: a statement is no CREATE INDEX CONCURRENTLY", next="move it to another stage")
+            raise Failed(
+                f"{change.name}/{file}.sql: a statement is no CREATE INDEX CONCURRENTLY",
+                next="move it to another stage",
+            )
         name = f"{found.group(2) or 'public'}.{found.group(1)}"
         connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
         try:
@@ -37,6 +42,8 @@ def build(connection: Connection, change: Change, file: str) -> list[str]:
             connection.execute("SET lock_timeout = 0")
         row = connection.execute(VALID, (name,)).fetchone()
         if not row or not row["valid"]:
-            raise Failed(f"index {name} is not valid after its build", next="repeat the command: it is dropped and built again")
+            raise Failed(
+                f"index {name} is not valid after its build", next="repeat the command: it is dropped and built again"
+            )
         built.append(name)
     return built

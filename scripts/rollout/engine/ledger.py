@@ -37,7 +37,9 @@ def connect(database: Database, application_name: str = "rollout") -> Iterator[C
         connection = psycopg.connect(database.conninfo(application_name), autocommit=True, row_factory=dict_row)
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise Failed(f"{database.host} does not answer: {reason}", next="look at its log, then repeat the command") from None
+        raise Failed(
+            f"{database.host} does not answer: {reason}", next="look at its log, then repeat the command"
+        ) from None
     with connection:
         yield connection
 

@@ -62,7 +62,12 @@ class Stalls:
 
 
 def with_locks(
-    connection: Connection, relations: Sequence[str], mode: str, settings: Settings, stalls: Stalls, work: Callable[[], T]
+    connection: Connection,
+    relations: Sequence[str],
+    mode: str,
+    settings: Settings,
+    stalls: Stalls,
+    work: Callable[[], T],
 ) -> T:
     """Run `work` in one transaction that first locks `relations` (`schema.name`) in `mode`, in the given order.
 
@@ -72,7 +77,7 @@ def with_locks(
     for attempt in range(settings.lock_attempts_max):
         if attempt:
             delay = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2**attempt)
-            time.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311  (jitter, not a secret)
+            time.sleep(delay * random.uniform(0.5, 1.0))
         oids = _oids(connection, relations)
         stalls.blockers = blockers(connection, oids, settings)
         if stalls.blockers:
@@ -93,7 +98,8 @@ def with_locks(
                 break
     who = "; ".join(stalls.blockers[:3]) or "nobody that can be named"
     raise Refused(
-        f"no {mode} lock on {', '.join(relations)} after {stalls.attempts} attempts and {stalls.stalled_ms:.0f} ms of stall; in the way: {who}",
+        f"no {mode} lock on {', '.join(relations)} after {stalls.attempts} attempts and {stalls.stalled_ms:.0f} ms of"
+        f" stall; in the way: {who}",
         limit=f"{settings.stall_budget_total_ms} ms in all, {settings.stall_budget_once_ms} ms in one go",
         next="wait for the blocker or end it, then repeat the command: it goes on from here",
         page="runbooks/deploy.md#lock-refused",
@@ -104,7 +110,10 @@ def blockers(connection: Connection, oids: list[int], settings: Settings, *, any
     """Return a line for each session that holds a lock on the relations and is not about to let go of it."""
     seconds = 0.0 if any_age else settings.blocker_transaction_max_seconds
     rows = connection.execute(BLOCKERS, {"relations": oids, "seconds": seconds}).fetchall()
-    return [f"pid {r['pid']} ({r['who']}, {r['application_name']}, {r['state']}, {r['seconds']} s): {r['query']}" for r in rows]
+    return [
+        f"pid {r['pid']} ({r['who']}, {r['application_name']}, {r['state']}, {r['seconds']} s): {r['query']}"
+        for r in rows
+    ]
 
 
 def _take(connection: Connection, relations: Sequence[str], mode: str, settings: Settings, started: float) -> float:
@@ -114,15 +123,19 @@ def _take(connection: Connection, relations: Sequence[str], mode: str, settings:
         left = max(1, settings.stall_budget_once_ms - int((time.monotonic() - started) * 1000))
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{left}ms")))
         connection.execute(
-            sql.SQL("LOCK TABLE {} IN {} MODE").format(sql.Identifier(*relation.split(".")), sql.SQL(mode))  # type: ignore[arg-type]
+            sql.SQL("LOCK TABLE {} IN {} MODE").format(sql.Identifier(*relation.split(".")), sql.SQL(mode))
         )
         if number == 0:
             first = time.monotonic()
-    connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(f"{settings.stall_budget_once_ms}ms")))
+    connection.execute(
+        sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(f"{settings.stall_budget_once_ms}ms"))
+    )
     connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{settings.stall_budget_once_ms}ms")))
     return first
 
 
 def _oids(connection: psycopg.Connection[Any], relations: Sequence[str]) -> list[int]:
-    rows = connection.execute("SELECT to_regclass(r)::oid AS oid FROM unnest(%s::text[]) AS r", (list(relations),)).fetchall()
+    rows = connection.execute(
+        "SELECT to_regclass(r)::oid AS oid FROM unnest(%s::text[]) AS r", (list(relations),)
+    ).fetchall()
     return [int(row["oid"]) for row in rows if row["oid"] is not None]

@@ -42,15 +42,29 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-native values."""
-        return {"change": self.change, "stage": self.stage, "changed": self.changed, "seconds": round(self.seconds, 3), **self.facts}
+        return {
+            "change": self.change,
+            "stage": self.stage,
+            "changed": self.changed,
+            "seconds": round(self.seconds, 3),
+            **self.facts,
+        }
 
 
 class Stages:
     """The stages of one change over one connection, under one fence."""
 
-    def __init__(self, connection: Connection, change: Change, fence: Fence, settings: Settings, report: Report = _silent) -> None:
+    def __init__(
+        self, connection: Connection, change: Change, fence: Fence, settings: Settings, report: Report = _silent
+    ) -> None:
         """`report(work, rows, rows per second)` hears of progress."""
-        self.connection, self.change, self.fence, self.settings, self.report = connection, change, fence, settings, report
+        self.connection, self.change, self.fence, self.settings, self.report = (
+            connection,
+            change,
+            fence,
+            settings,
+            report,
+        )
         ledger.install(connection, fence)
 
     def stage(self) -> str | None:
@@ -102,7 +116,9 @@ class Stages:
         if stage in SWAPPED or not self.change.swaps:
             return Outcome(self.change.name, str(stage))
         if stage != "compared":
-            raise Refused(f"{self.change.name} is {stage or 'not expanded'}, not compared", next="invoke deploy --phase 2")
+            raise Refused(
+                f"{self.change.name} is {stage or 'not expanded'}, not compared", next="invoke deploy --phase 2"
+            )
         self._refuse_edited()
         started = time.monotonic()
         self._refuse_difference(comparison.shrink_dirty(self.connection, self.change).differing, discard=True)
@@ -126,8 +142,11 @@ class Stages:
         """Exchange the names back: the same swap, the other way. The shadow stays, in step, for the next swap."""
         stage = self.stage()
         if stage in ("contracting", "contracted"):
-            raise Refused(f"{self.change.name} is {stage}: the old relations are gone",
-                          next="restore a snapshot by name into a new place", page="runbooks/rollback.md#after-finalize")
+            raise Refused(
+                f"{self.change.name} is {stage}: the old relations are gone",
+                next="restore a snapshot by name into a new place",
+                page="runbooks/rollback.md#after-finalize",
+            )
         if stage != "swapped":
             return Outcome(self.change.name, str(stage))
         started = time.monotonic()
@@ -228,7 +247,9 @@ class Stages:
     def _note_nothing(self) -> None:
         for relation in self.change.declaration.authority:
             self.connection.execute(
-                sql.SQL("DROP TRIGGER IF EXISTS zz_rollout_note_dirty ON {}").format(sql.Identifier(*relation.split(".")))
+                sql.SQL("DROP TRIGGER IF EXISTS zz_rollout_note_dirty ON {}").format(
+                    sql.Identifier(*relation.split("."))
+                )
             )
 
     def _same_face(self) -> None:
@@ -238,10 +259,15 @@ class Stages:
             self.connection.execute("SELECT rollout.assert_same_face(%s::regclass, %s::regclass)", (was, relation))
 
     def _refuse_edited(self) -> None:
-        row = self.connection.execute("SELECT sha256 FROM rollout.changes WHERE change = %s", (self.change.name,)).fetchone()
+        row = self.connection.execute(
+            "SELECT sha256 FROM rollout.changes WHERE change = %s", (self.change.name,)
+        ).fetchone()
         if row and row["sha256"] != self.change.sha256:
-            raise Refused(f"the files of {self.change.name} changed since it was expanded here",
-                          next="put them back, or discard the shadow and begin with phase 1", page="runbooks/deploy.md#edited-change")
+            raise Refused(
+                f"the files of {self.change.name} changed since it was expanded here",
+                next="put them back, or discard the shadow and begin with phase 1",
+                page="runbooks/deploy.md#edited-change",
+            )
 
     def _refuse_difference(self, differing: list[str], *, discard: bool) -> None:
         if not differing:
@@ -250,10 +276,14 @@ class Stages:
             with self.connection.transaction():
                 ledger.check(self.connection, self.fence)
                 ledger.forget_checkpoints(self.connection, self.change.name)
-                ledger.reach(self.connection, self.fence, self.change.name, "mismatched", self.change.sha256, differing=differing)
+                ledger.reach(
+                    self.connection, self.fence, self.change.name, "mismatched", self.change.sha256, differing=differing
+                )
         raise Failed(
             f"{self.change.name}: both sides differ in {len(differing)} or more keys: {', '.join(differing[:3])}",
-            limit="0 differences", next="find what writes past the sync; the next deploy copies anew", page="runbooks/deploy.md#mismatch",
+            limit="0 differences",
+            next="find what writes past the sync; the next deploy copies anew",
+            page="runbooks/deploy.md#mismatch",
         )
 
 

@@ -190,7 +190,7 @@ def _forbid_retries(session: aiohttp.ClientSession) -> None:
     """Switch off aiohttp's own second try of GETs on a connection that was closed: it would hide a failed request."""
     if not hasattr(session, "_retry_connection"):
         raise RuntimeError("this aiohttp has no _retry_connection: it may send requests twice, unseen")
-    session._retry_connection = False
+    session._retry_connection = False  # noqa: SLF001  (there is no public switch)
 
 
 def _replace(path: Path, content: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The validator: does what a row of another database refers to exist in oltp, for this tenant?
+"""The validator: whether what a row of another database refers to exists in oltp, for this tenant.
 
 For the application: it needs psycopg and redis, and nothing else of the library. The outcome `unknown` allows the
 write; the writer records it with `record` in its own transaction, and the next scan tells whether it was an orphan.

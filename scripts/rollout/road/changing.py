@@ -9,7 +9,6 @@ from rollout import performance_view
 from rollout.engine import changes, ledger
 from rollout.engine.changes import Change
 from rollout.engine.stages import Outcome, Stages
-
 from rollout.errors import Refused
 from rollout.references import scan
 from rollout.road.context import Context, Facts, step
@@ -19,7 +18,7 @@ SELECT application_name AS name, count(*) AS sessions FROM pg_stat_activity
 WHERE datname = current_database() AND usename = %(role)s AND position(%(release)s IN application_name) = 0
 GROUP BY 1 ORDER BY 1
 """
-ROWS = "SELECT sum(greatest(reltuples, 0))::bigint AS n FROM pg_class WHERE oid = ANY (%s::regclass[]::oid[])"
+ROWS = "SELECT sum(greatest(reltuples, 0))::bigint AS n FROM pg_class WHERE oid = ANY (SELECT to_regclass(r)::oid FROM unnest(%s::text[]) AS r)"
 
 
 @step("expand")
@@ -59,12 +58,19 @@ def compare(context: Context, host: str) -> Facts:
         with ledger.connect(database) as connection:
             if not change.swaps or not ledger.installed(connection):
                 continue
-            stages = Stages(connection, change, context.fence, context.environment.settings, context.report("compare", host))
-            if stages.stage() in ("copied", "compared", "swapped"):
+            stages = Stages(
+                connection, change, context.fence, context.environment.settings, context.report("compare", host)
+            )
+            if stages.stage() in ("copied", "compared", "swapped", "mismatched"):
                 results[change.name] = stages.compare()
     rows = sum(r["rows"] for r in results.values())
-    context.set_fact(f"compared.{host}", results)
-    return {"changed": False, "compared": results, "say": f"compared {rows:,} rows, 0 differences" if results else "no shadow to compare with"}
+    if results:
+        context.set_fact(f"compared.{host}", results)
+    return {
+        "changed": False,
+        "compared": results,
+        "say": f"compared {rows:,} rows, 0 differences" if results else "no shadow to compare with",
+    }
 
 
 @step("no_return")
@@ -95,13 +101,22 @@ def scan_references(context: Context, host: str) -> Facts:
     """Look for references between databases that point at nothing, set by set; the findings are recorded, not repaired."""
     results = scan.scan(context.environment, "live", scan_id=f"{context.request.run}-{context.request.token}")
     rows = [
-        {"tier": r.tier, "reference": f"{r.table}.{r.column} -> {r.referent}", "rows": r.rows, "orphans": r.orphans, "foreign_tenant": r.foreign_tenant}
+        {
+            "tier": r.tier,
+            "reference": f"{r.table}.{r.column} -> {r.referent}",
+            "rows": r.rows,
+            "orphans": r.orphans,
+            "foreign_tenant": r.foreign_tenant,
+        }
         for r in results
     ]
     wrong = sum(r.orphans + r.foreign_tenant for r in results)
     total = sum(r.rows for r in results)
     context.set_fact("references", {"scanned_rows": total, "wrong_rows": wrong, "references": rows})
-    return {"references": rows, "say": f"{len(results)} references, {total:,} rows, {wrong:,} point at nothing or at another tenant (recorded)"}
+    return {
+        "references": rows,
+        "say": f"{len(results)} references, {total:,} rows, {wrong:,} point at nothing or at another tenant (recorded)",
+    }
 
 
 @step("census")
@@ -119,7 +134,7 @@ def census(context: Context, host: str) -> Facts:
         if time.monotonic() > deadline:
             who = ", ".join(f"{r['sessions']} of {r['name'] or 'an unnamed client'}" for r in rows)
             raise Refused(f"{host}: sessions that may use the old names: {who}", limit="0",
-                          next="stop these clients, then invoke finalize", page="runbooks/deploy.md#census")
+                          next="stop these clients, then invoke finalize; or invoke rollback, which starts blue again", page="runbooks/deploy.md#census")
         time.sleep(0.2)
 
 
@@ -132,13 +147,15 @@ def _each(context: Context, host: str, stage: str, *, backwards: bool = False) -
             if stage == "revert" and not ledger.installed(connection):
                 continue
             report = context.report(stage, host, _rows(connection, change))
-            outcomes.append(getattr(Stages(connection, change, context.fence, context.environment.settings, report), stage)())
+            outcomes.append(
+                getattr(Stages(connection, change, context.fence, context.environment.settings, report), stage)()
+            )
     return outcomes
 
 
 def _rows(connection: ledger.Connection, change: Change) -> int | None:
     """Return the planner's estimate of how many rows there are to copy, for an ETA."""
-    names = [r for r in change.declaration.authority]
+    names = list(change.declaration.authority)
     if not names:
         return None
     row = connection.execute(ROWS, (names,)).fetchone()

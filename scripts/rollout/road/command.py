@@ -25,7 +25,9 @@ KINDS: dict[str, type[RolloutError]] = {c.__name__: c for c in (BadInput, Refuse
 Show = Callable[[dict[str, Any]], None]
 
 
-def play(environment: Environment, playbook: str, request: Request, show: Show, *, lost: threading.Event | None = None) -> None:
+def play(
+    environment: Environment, playbook: str, request: Request, show: Show, *, lost: threading.Event | None = None
+) -> None:
     """Run playbooks/<playbook>.yml to its end, showing progress; raise what the first failing step raised.
 
     The playbook ends with this process, whatever ends it: it must not go on without a lease. Ctrl-C ends it at the
@@ -36,7 +38,12 @@ def play(environment: Environment, playbook: str, request: Request, show: Show, 
     (folder / "failure.json").unlink(missing_ok=True)
     (folder / "progress.jsonl").unlink(missing_ok=True)
     extra = {"rollout_request": request.to_dict(), "traffic_steps": environment.settings.traffic_steps_percent}
-    argv = [str(Path(sys.executable).with_name("ansible-playbook")), str(ROOT / "playbooks" / f"{playbook}.yml"), "-e", json.dumps(extra)]
+    argv = [
+        str(Path(sys.executable).with_name("ansible-playbook")),
+        str(ROOT / "playbooks" / f"{playbook}.yml"),
+        "-e",
+        json.dumps(extra),
+    ]
     for source in environments.inventory_sources(environment.name):
         argv += ["-i", str(source)]
     if request.check:
@@ -44,8 +51,14 @@ def play(environment: Environment, playbook: str, request: Request, show: Show, 
     ended = threading.Event()
     with (folder / "ansible.log").open("ab") as log:
         process = subprocess.Popen(
-            argv, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT, start_new_session=True,
-            env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}, preexec_fn=die_with_parent,
+            argv,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            cwd=ROOT,
+            start_new_session=True,
+            env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            preexec_fn=die_with_parent,  # noqa: PLW1509  (one system call)
         )
     waiter = threading.Thread(target=_await, args=(process, ended, lost), daemon=True)
     waiter.start()
@@ -55,7 +68,9 @@ def play(environment: Environment, playbook: str, request: Request, show: Show, 
     finally:
         _stop(process)
     if lost is not None and lost.is_set():
-        raise Fenced("another command took this environment over", next="invoke status", page="runbooks/deploy.md#lease")
+        raise Fenced(
+            "another command took this environment over", next="invoke status", page="runbooks/deploy.md#lease"
+        )
     if process.returncode != 0:
         raise _failure(folder, process.returncode)
 
@@ -97,5 +112,10 @@ def _failure(folder: Path, status: int) -> RolloutError:
         kind = KINDS.get(str(told["kind"]), Failed)
         return kind(told["observed"], limit=told["limit"], next=told["next"], page=told["page"])
     lines = (folder / "ansible.log").read_text(errors="replace").splitlines()
-    words = next((line.strip() for line in reversed(lines) if "ERROR" in line or "fatal" in line or "msg" in line), "no message")
-    return Failed(f"ansible-playbook ended with {status}: {words[:300]}", next=f"read {folder / 'ansible.log'}, then repeat the command")
+    words = next(
+        (line.strip() for line in reversed(lines) if "ERROR" in line or "fatal" in line or "msg" in line), "no message"
+    )
+    return Failed(
+        f"ansible-playbook ended with {status}: {words[:300]}",
+        next=f"read {folder / 'ansible.log'}, then repeat the command",
+    )

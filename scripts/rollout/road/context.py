@@ -6,8 +6,8 @@ import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,9 @@ class Context:
                 return
             last[0] = now
             eta = (total - done) / rate if total and rate > 0 and total >= done else None
-            self.progress.say(step=step, host=host, text=work, done=done, total=total, rate=round(rate), eta_seconds=eta)
+            self.progress.say(
+                step=step, host=host, text=work, done=done, total=total, rate=round(rate), eta_seconds=eta
+            )
 
         return say
 
@@ -108,7 +110,9 @@ class Context:
     def facts(self, prefix: str) -> dict[str, Any]:
         """Return the run's facts whose names begin with `prefix.`, without it."""
         found = self.session.state().facts
-        return {name.removeprefix(prefix + "."): value for name, value in found.items() if name.startswith(prefix + ".")}
+        return {
+            name.removeprefix(prefix + "."): value for name, value in found.items() if name.startswith(prefix + ".")
+        }
 
 
 Step = Callable[..., Facts]
@@ -166,6 +170,8 @@ def _keep(context: Context, name: str, host: str, error: RolloutError) -> None:
         path.write_text(json.dumps({"step": name, "host": host, **error.to_dict()}))
     if not isinstance(error, Fenced):
         try:
-            context.journal("step_failed", step=name, host=host, **{k: v for k, v in error.to_dict().items() if k != "kind"})
+            context.journal(
+                "step_failed", step=name, host=host, **{k: v for k, v in error.to_dict().items() if k != "kind"}
+            )
         except RolloutError as also:
             context.progress.say(step=name, host=host, text=f"the failure is not journaled: {also.observed}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-import secrets
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,18 +11,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rollout import checklist, environment, order, runs, traffic
+from rollout import checklist, environment, order, release, runs, traffic
 from rollout.engine import changes, ledger
 from rollout.environment import Environment
 from rollout.errors import RolloutError
+from rollout.haproxy import Client
 from rollout.objectstore import ObjectStore
 from rollout.order import PhaseName, RunState
 from rollout.road import command
 from rollout.road.context import Request
 from rollout.session import Session
 
-PLAYBOOKS: dict[PhaseName, str] = {"1": "01_prepare", "2": "02_rollout", "3": "03_cutover", "finalize": "finalize", "rollback": "rollback"}
-NAMES: dict[PhaseName, str] = {"1": "phase 1 prepare", "2": "phase 2 rollout", "3": "phase 3 cutover", "finalize": "finalize", "rollback": "rollback"}
+PLAYBOOKS: dict[PhaseName, str] = {
+    "1": "01_prepare",
+    "2": "02_rollout",
+    "3": "03_cutover",
+    "finalize": "finalize",
+    "rollback": "rollback",
+}
+NAMES: dict[PhaseName, str] = {
+    "1": "phase 1 prepare",
+    "2": "phase 2 rollout",
+    "3": "phase 3 cutover",
+    "finalize": "finalize",
+    "rollback": "rollback",
+}
 
 
 @dataclass(frozen=True)
@@ -44,12 +57,18 @@ def run(
     artifacts.mkdir(parents=True, exist_ok=True)
     if dry_run:
         order.decide(runs.current(store), phase, digest)
-        request = _request(env, artifacts / f"dry-run-{secrets.token_hex(3)}", "dry-run", 0, check=True)
-        command.play(env, PLAYBOOKS[phase], request, show)
+        with tempfile.TemporaryDirectory(prefix="dry-run-", dir=artifacts) as scratch:
+            command.play(env, PLAYBOOKS[phase], _request(env, Path(scratch), "dry-run", 0, check=True), show)
         return Ended(runs.current(store), time.monotonic() - started, None)
     operator = getpass.getuser()
     with runs.open_phase(
-        store, env.name, phase, operator=operator, plan_digest=digest, lease_seconds=env.settings.lease_seconds, mirror=artifacts
+        store,
+        env.name,
+        phase,
+        operator=operator,
+        plan_digest=digest,
+        lease_seconds=env.settings.lease_seconds,
+        mirror=artifacts,
     ) as session:
         if session.nothing_to_take_back:
             session.passed(why=why or "asked for, with nothing to take back")
@@ -66,19 +85,38 @@ def run(
             checklist.write(env, store, session.state(), folder)
             raise
         seconds = round(time.monotonic() - started, 3)
-        session.passed({"command_seconds": seconds}, why=why or ("asked for by the operator" if phase == "rollback" else ""))
+        session.passed(
+            {"command_seconds": seconds}, why=why or ("asked for by the operator" if phase == "rollback" else "")
+        )
         paths = checklist.write(env, store, runs.read(store, session.run), folder)
     return Ended(runs.read(store, session.run), time.monotonic() - started, paths["markdown"])
 
 
 def _traffic_first(env: Environment, session: Session, show: Callable[[dict[str, Any]], None]) -> None:
     """Give blue the traffic before a playbook is even started: that takes milliseconds, starting one takes a second."""
+    _start_blue(env, show)
     done = traffic.to_blue(env)
-    facts = {"before": done.before, "after": done.after, "seconds": round(done.seconds, 3), "at": time.time()}
+    facts: dict[str, Any] = {
+        "before": done.before,
+        "after": done.after,
+        "seconds": round(done.seconds, 3),
+        "at": time.time(),
+    }
     show({"step": "to_blue", "host": "load balancer", "rate": done.seconds,
           "text": f"done: {done.before:g} % -> {done.after:g} % on green; blue serves everything"})
     session.set_fact("traffic_back", facts)
     session.journal.append("traffic_back", **facts)
+
+
+def _start_blue(env: Environment, show: Callable[[dict[str, Any]], None]) -> None:
+    """Start blue where nothing of it is up (an interrupted finalize stops it); one that is up is enough to go back to."""
+    servers = Client.of(env).servers()
+    blue = env.colour("blue")
+    if any((found := servers.get(a.haproxy_server)) is not None and found.up for a in blue):
+        return
+    for application in blue:
+        done = release.deploy(env, application, env.settings.release_before)
+        show({"step": "start_blue", "host": application.host, "rate": done.seconds, "text": f"done: release {done.release} ready"})
 
 
 def status(env: Environment) -> dict[str, Any]:
@@ -108,7 +146,9 @@ def _database(database: environment.Database) -> dict[str, Any]:
     return told
 
 
-def _request(env: Environment, folder: Path, run: str, token: int, *, operator: str = "", check: bool = False, why: str = "") -> Request:
+def _request(
+    env: Environment, folder: Path, run: str, token: int, *, operator: str = "", check: bool = False, why: str = ""
+) -> Request:
     path = folder / "environment.json"
     environment.save(env, path)
     return Request(str(path), run, token, operator or getpass.getuser(), str(folder), check, why)

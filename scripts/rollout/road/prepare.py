@@ -21,8 +21,11 @@ def check_everything(context: Context, host: str) -> Facts:
     bad = [f for f in findings if f["verdict"] != "pass"]
     if bad:
         raise Refused(
-            f"preflight: {bad[0]['name']}: {bad[0]['observed']}" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""),
-            limit=bad[0]["limit"], next="mend it, then invoke deploy --phase 1", page="runbooks/deploy.md#preflight",
+            f"preflight: {bad[0]['name']}: {bad[0]['observed']}"
+            + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""),
+            limit=bad[0]["limit"],
+            next="mend it, then invoke deploy --phase 1",
+            page="runbooks/deploy.md#preflight",
         )
     return {"changed": False, "findings": findings, "say": f"preflight: {len(findings)} checks pass"}
 
@@ -39,7 +42,10 @@ def begin_snapshot(context: Context, host: str) -> Facts:
 def snapshot_database(context: Context, host: str) -> Facts:
     """Dump a live database to the object store with the digests of every table at the same instant."""
     taken = snapshots.take_database(
-        context.environment.database(host), context.store, context.fact("snapshot.prefix"), _progress(context, "snapshot", host)
+        context.environment.database(host),
+        context.store,
+        context.fact("snapshot.prefix"),
+        _progress(context, "snapshot", host),
     )
     context.set_fact(f"snapshot.database.{host}", taken.model_dump(mode="json"))
     return {"bytes": taken.dump.size, "sha256": taken.dump.sha256, "rows": taken.contents.rows,
@@ -50,7 +56,10 @@ def snapshot_database(context: Context, host: str) -> Facts:
 def snapshot_redis(context: Context, host: str) -> Facts:
     """Copy the live Redis through a helper replica to the object store."""
     taken = snapshots.take_redis(
-        context.environment.redis_of("live"), context.store, context.fact("snapshot.prefix"), _progress(context, "snapshot", host)
+        context.environment.redis_of("live"),
+        context.store,
+        context.fact("snapshot.prefix"),
+        _progress(context, "snapshot", host),
     )
     context.set_fact("snapshot.redis", taken.model_dump(mode="json"))
     return {"bytes": taken.rdb.size, "sha256": taken.rdb.sha256, "keys": taken.keyspace.keys,
@@ -99,8 +108,11 @@ def compare_restored(context: Context, host: str) -> Facts:
         compared = snapshots.compare_database(_snapshot_for(context, target), target)
     if not compared.equal:
         raise Failed(
-            f"{host}: the restored snapshot differs in {compared.differences_total} places: {'; '.join(compared.differences[:3])}",
-            limit="0 differences", next="invoke deploy --phase 1 takes a new one", page="runbooks/restore.md#differs",
+            f"{host}: the restored snapshot differs in {compared.differences_total} places:"
+            f" {'; '.join(compared.differences[:3])}",
+            limit="0 differences",
+            next="invoke deploy --phase 1 takes a new one",
+            page="runbooks/restore.md#differs",
         )
     facts = compared.model_dump(mode="json")
     context.set_fact(f"proof.{host}", facts)
@@ -115,7 +127,9 @@ def rehearse(context: Context, host: str) -> Facts:
     times: dict[str, Any] = {}
     for change in changes.plan(database.tier):
         with ledger.connect(database) as connection:
-            stages = Stages(connection, change, context.fence, context.environment.settings, context.report("rehearse", host))
+            stages = Stages(
+                connection, change, context.fence, context.environment.settings, context.report("rehearse", host)
+            )
             expanded = stages.expand().to_dict()
             if "refresh_performance" in change.declaration.before_swap:
                 performance_view.refresh(context.environment, "staging")
@@ -130,7 +144,10 @@ def rehearse(context: Context, host: str) -> Facts:
             times[change.name]["contract"] = stages.contract().to_dict()
     context.set_fact(f"rehearsal.{host}", times)
     swaps = [t["swap"]["seconds"] for t in times.values()] + [t["revert"]["seconds"] for t in times.values()]
-    return {"times": times, "say": f"{len(times)} changes forward, back, forward, contracted; longest swap {max(swaps) * 1000:.0f} ms"}
+    return {
+        "times": times,
+        "say": f"{len(times)} changes forward, back, forward, contracted; longest swap {max(swaps) * 1000:.0f} ms",
+    }
 
 
 @step("rollback_plan")
@@ -141,7 +158,11 @@ def write_rollback_plan(context: Context, host: str) -> Facts:
     key = f"runs/{context.request.run}/rollback-plan-{context.request.token}.json"
     context.store.create(key, Path(paths["json"]).read_bytes())
     context.set_fact("rollback_plan", key)
-    return {"files": paths, "seconds": plan["seconds"], "say": f"rollback plan: about {plan['seconds']:.1f} s, {paths['markdown']}"}
+    return {
+        "files": paths,
+        "seconds": plan["seconds"],
+        "say": f"rollback plan: about {plan['seconds']:.1f} s, {paths['markdown']}",
+    }
 
 
 def _snapshot_for(context: Context, target: Database) -> snapshots.DatabaseSnapshot:

@@ -27,17 +27,29 @@ def require_blue(context: Context, host: str) -> Facts:
 
 
 @step("require_proven_snapshot")
-def require_proven_snapshot(context: Context, host: str) -> Facts:
-    """Refuse when this run has no restored and compared snapshot, or one older than agreed."""
-    state = context.session.state()
+def require_proven_snapshot(context: Context, host: str, before: str = "rollout") -> Facts:
+    """Refuse when this run has no restored and compared snapshot, or one older than agreed; past the point of no return
+
+    it is too late to ask, and a half contracted schema would be the worse state.
+    """
+    state, settings = context.session.state(), context.environment.settings
+    if state.no_return is not None:
+        return {"changed": False, "say": "past the point of no return; contract goes on"}
     proofs = context.facts("proof")
     finished = state.phases["1"].finished
     if not context.fact("manifest") or not proofs or finished is None:
-        raise Refused("this run has no proven snapshot", next="invoke deploy --phase 1", page="runbooks/deploy.md#phase-1")
-    age, limit = time.time() - finished.timestamp(), context.environment.settings.snapshot_age_max_seconds
+        raise Refused(
+            "this run has no proven snapshot", next="invoke deploy --phase 1", page="runbooks/deploy.md#phase-1"
+        )
+    age = time.time() - finished.timestamp()
+    limit = settings.finalize_snapshot_age_max_seconds if before == "finalize" else settings.snapshot_age_max_seconds
     if age > limit:
-        raise Refused(f"the proven snapshot is {age / 60:.0f} min old", limit=f"{limit / 60:.0f} min",
-                      next="invoke deploy --phase 1 (after invoke rollback when phase 2 has begun)", page="runbooks/deploy.md#phase-1")
+        raise Refused(
+            f"the proven snapshot is {age / 60:.0f} min old",
+            limit=f"{limit / 60:.0f} min",
+            next="invoke deploy --phase 1 (after invoke rollback when phase 2 has begun)",
+            page="runbooks/deploy.md#phase-1",
+        )
     return {"changed": False, "age_seconds": round(age), "manifest": context.fact("manifest"),
             "say": f"snapshot proven {age / 60:.0f} min ago ({len(proofs)} copies equal)"}
 
@@ -61,24 +73,37 @@ def stop_release(context: Context, host: str) -> Facts:
 
 
 @step("shift")
-def shift(context: Context, host: str, percent: int) -> Facts:
-    """Give green a share of the traffic; when a gate does not pass, give it all back to blue and raise Refused."""
+def shift(context: Context, host: str, percent: int, *, passed: bool = False) -> Facts:
+    """Give green a share of the traffic; when a gate does not pass, give it all back to blue and raise Refused.
+
+    `passed`: this share has passed its gates before, so it is only taken again when green has less.
+    """
     environment = context.environment
     before = traffic.split(environment).percent
-    if before > percent:
+    if before > percent or (passed and before == percent):
         return {"changed": False, "say": f"{before:g} % on green already"}
     begun = gates.start(environment)
     done = traffic.shift(environment, percent)
     context.journal("traffic_shifted", before=done.before, after=done.after, weights=dict(done.weights))
-    context.progress.say(step="shift", host=host, text=f"{done.before:g} % -> {done.after:g} % on green; gates are watching")
+    context.progress.say(
+        step="shift", host=host, text=f"{done.before:g} % -> {done.after:g} % on green; gates are watching"
+    )
     verdicts = gates.evaluate(
-        environment, gates.registry(), time.time(), begun=begun, baseline=context.fact("blue_baseline") if percent == 100 else None,
+        environment,
+        gates.registry(),
+        time.time(),
+        begun=begun,
+        baseline=context.fact("blue_baseline") if percent == 100 else None,
         on_sample=lambda v: context.progress.say(step="gates", host=host, text=_summary(v)),
     )
     _decide(context, verdicts, f"at {percent} %")
     if percent < 100:
         context.set_fact("blue_baseline", gates.baseline_of(verdicts))
-    return {"percent": done.after, "verdicts": [v.to_dict() for v in verdicts], "say": f"{done.after:g} % on green; {_summary(verdicts)}"}
+    return {
+        "percent": done.after,
+        "verdicts": [v.to_dict() for v in verdicts],
+        "say": f"{done.after:g} % on green; {_summary(verdicts)}",
+    }
 
 
 @step("watch")
@@ -91,7 +116,12 @@ def watch(context: Context, host: str) -> Facts:
     )
     _decide(context, verdicts, "at 100 %")
     context.set_fact("watched", {"since": started, "until": time.time(), "verdicts": [v.to_dict() for v in verdicts]})
-    return {"changed": False, "seconds": round(time.time() - started, 1), "verdicts": [v.to_dict() for v in verdicts], "say": _summary(verdicts)}
+    return {
+        "changed": False,
+        "seconds": round(time.time() - started, 1),
+        "verdicts": [v.to_dict() for v in verdicts],
+        "say": _summary(verdicts),
+    }
 
 
 @step("measure_kpis")
@@ -103,8 +133,12 @@ def measure_kpis(context: Context, host: str) -> Facts:
     context.set_fact("kpis", measured)
     met = sum(k["verdict"] == "met" for k in measured)
     missed = [k["name"] for k in measured if k["verdict"] == "missed"]
-    return {"changed": False, "kpis": measured, "say": f"{met} met, {len(missed)} missed{': ' + ', '.join(missed) if missed else ''}, "
-            f"{sum(k['verdict'] == 'not measured' for k in measured)} not measured"}
+    return {
+        "changed": False,
+        "kpis": measured,
+        "say": f"{met} met, {len(missed)} missed{': ' + ', '.join(missed) if missed else ''}, "
+        f"{sum(k['verdict'] == 'not measured' for k in measured)} not measured",
+    }
 
 
 @step("to_blue")
@@ -130,7 +164,10 @@ def _decide(context: Context, verdicts: list[Verdict], where: str) -> None:
     done = traffic.to_blue(context.environment)
     bad = next(v for value in ("fail", "inconclusive") for v in verdicts if v.verdict == value)
     context.journal(
-        "gate_refused", where=where, verdicts=[v.to_dict() for v in verdicts], traffic_back_seconds=round(done.seconds, 3)
+        "gate_refused",
+        where=where,
+        verdicts=[v.to_dict() for v in verdicts],
+        traffic_back_seconds=round(done.seconds, 3),
     )
     raise Refused(
         f"gate {bad.name} {where} is {bad.verdict}: {bad.observed}; traffic is back on blue after {done.seconds:.1f} s",
@@ -153,5 +190,9 @@ def _answer(application: Application) -> dict[str, Any]:
             with urllib.request.urlopen(application.url + path, timeout=ANSWER_SECONDS) as answer:
                 told: dict[str, Any] = json.loads(answer.read() or b"{}")
     except (OSError, urllib.error.URLError, ValueError) as error:
-        raise Failed(f"{application.host} does not answer: {error}", next=f"look at the log of {application.host}", page="runbooks/rollback.md#blue") from None
+        raise Failed(
+            f"{application.host} does not answer: {error}",
+            next=f"look at the log of {application.host}",
+            page="runbooks/rollback.md#blue",
+        ) from None
     return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -85,10 +86,8 @@ class Balancer(Server):
 
     def down(self) -> bool:
         """Keep the weights, then stop the server."""
-        try:
+        with contextlib.suppress(OSError, Failed):  # it does not run, or not well: what was last seen stands
             self.remember()
-        except (OSError, Failed):
-            pass  # it does not run, or not well: what was last seen stands
         return super().down()
 
     def _last_weights(self) -> dict[str, int]:

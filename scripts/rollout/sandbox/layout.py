@@ -111,7 +111,8 @@ class Ground:
 
 def refuge() -> Path:
     """Return the folder outside the repository that this checkout uses when a server account cannot reach it."""
-    return Path("/var/tmp") / f"penguin-rollout-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]}"
+    name = f"penguin-rollout-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:12]}"
+    return Path("/var/tmp") / name  # noqa: S108  (its owner is checked before use)
 
 
 def prepare(layout: Layout, *, use_path_binaries: bool) -> Ground:

@@ -42,7 +42,7 @@ class Server(ABC):
     def ask(self) -> None:
         """Ask the server something real; raise any exception when the answer is missing or wrong."""
 
-    def complete(self) -> None:
+    def complete(self) -> None:  # noqa: B027  (most servers have nothing to add)
         """Do what can only be done once the server answers; must be repeatable."""
 
     def running(self) -> int | None:

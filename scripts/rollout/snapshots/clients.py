@@ -138,4 +138,4 @@ def _version(path: Path) -> str | None:
 
 
 def _major(version: str) -> int:
-    return int(version.split(".")[0])
+    return int(version.split(".", maxsplit=1)[0])

@@ -12,7 +12,7 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
-    autoescape=False,
+    autoescape=False,  # noqa: S701  (configuration files, not HTML)
 )
 
 
