@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
@@ -158,16 +159,33 @@ def rollback(
     _run(found, "rollback", dry_run, why)
 
 
-@task(help={"env": ENV, "json": "as JSON", "debug": DEBUG})
+@task(help={"env": ENV, "dry_run": "the same: status changes nothing", "json": "as JSON", "debug": DEBUG})
 @_told
-def status(c: Context, env: str = "sandbox", json: bool = False, debug: bool = False) -> None:
+def status(
+    c: Context, env: str = "sandbox", dry_run: bool = False, json: bool = False, debug: bool = False
+) -> None:
     """Show where the run stands, as observed now."""
     screen.status(phases.status(environment.load(env)), as_json=json)
 
 
-@task(help={"env": ENV, "run": "a run id; default: the newest", "json": "print the JSON", "debug": DEBUG})
+@task(
+    help={
+        "env": ENV,
+        "dry_run": "print it, write no files",
+        "run": "a run id; default: the newest",
+        "json": "print the JSON",
+        "debug": DEBUG,
+    }
+)
 @_told
-def checklist(c: Context, env: str = "sandbox", run: str = "", json: bool = False, debug: bool = False) -> None:
+def checklist(
+    c: Context,
+    env: str = "sandbox",
+    dry_run: bool = False,
+    run: str = "",
+    json: bool = False,
+    debug: bool = False,
+) -> None:
     """Render the checklist of a run from what it measured."""
     found = environment.load(env)
     store = ObjectStore(found.object_store)
@@ -179,8 +197,10 @@ def checklist(c: Context, env: str = "sandbox", run: str = "", json: bool = Fals
         raise BadInput(
             "no run has begun in this environment", next=order.COMMANDS["1"], page="runbooks/deploy.md#phase-1"
         )
-    paths = checklists.write(found, store, state, Path(found.artifacts) / state.run)
-    print(paths["json" if json else "markdown"].read_text(), end="")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) if dry_run else Path(found.artifacts) / state.run
+        paths = checklists.write(found, store, state, folder)
+        print(paths["json" if json else "markdown"].read_text(), end="")
 
 
 @task(

@@ -164,7 +164,9 @@ def read(store: ObjectStore, run: str) -> Iterator[Event]:
         try:
             yield Event.model_validate_json(store.read(key)[0])
         except ValidationError:
-            raise Failed(f"{key} is no event", next="keep the bucket as it is, and read the page", page="runbooks/audit.md") from None
+            raise Failed(
+                f"{key} is no event", next="keep the bucket as it is, and read the page", page="runbooks/audit.md"
+            ) from None
 
 
 def check(store: ObjectStore, run: str) -> list[str]:
@@ -213,7 +215,11 @@ def _head(store: ObjectStore, run: str) -> tuple[Tail, str] | None:
         found = json.loads(body)
         return Tail(int(found["seq"]), str(found["sha256"])), etag
     except (ValueError, KeyError, TypeError):
-        raise Failed(f"{_head_key(run)} cannot be understood", next="keep the bucket as it is, and read the page", page="runbooks/audit.md") from None
+        raise Failed(
+            f"{_head_key(run)} cannot be understood",
+            next="keep the bucket as it is, and read the page",
+            page="runbooks/audit.md",
+        ) from None
 
 
 def _number(key: str) -> int:

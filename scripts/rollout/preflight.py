@@ -13,6 +13,7 @@ import psycopg
 from rollout import traffic
 from rollout.engine import changes
 from rollout.environment import TIERS, Application, Database, Environment, Redis
+from rollout.errors import BadInput
 from rollout.haproxy import Client
 from rollout.objectstore import ObjectStore
 from rollout.snapshots.redis_helper import connect as connect_redis
@@ -33,6 +34,18 @@ Finding = dict[str, Any]
 def check(environment: Environment, store: ObjectStore) -> list[Finding]:
     """Return a finding a check: name, verdict (pass, fail, inconclusive), observed, limit. Nothing is raised."""
     return list(_all(environment, store))
+
+
+def require_disk(environment: Environment) -> None:
+    """Raise BadInput when the runner's disk is too small; asked before a run begins, since nothing can be kept then."""
+    enough, observed = _disk(environment)
+    if not enough:
+        raise BadInput(
+            f"the disk of {environment.artifacts} has {observed}",
+            limit=f"{environment.settings.disk_free_min_gib:g} GiB",
+            next="free some space, or lower disk_free_min_gib in the inventory",
+            page="runbooks/deploy.md#preflight",
+        )
 
 
 def _all(environment: Environment, store: ObjectStore) -> Iterator[Finding]:

@@ -123,6 +123,9 @@ def status(seen: dict[str, Any], *, as_json: bool) -> None:
     console.print(table)
     if run["rolled_back"]:
         console.print(f"rolled back at {run['rolled_back']['when']}: {run['rolled_back']['why']}")
+    if (lease := run["lease"]) is not None:
+        at_work = f"at work: {COMMANDS[lease['phase']]} of {lease['operator']} on {lease['host']} (pid {lease['pid']})"
+        console.print(f"{at_work} since {lease['since']}")
     green = seen["green_percent"]
     console.print(f"traffic: {f'{green:g} % on green' if green is not None else 'not known: ' + seen['traffic_error']}")
     for database in seen["databases"]:

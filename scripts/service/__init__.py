@@ -1,1 +1,3 @@
-"""The application that a rollout carries over: one code base, and two releases that differ in their SQL only."""
+"""The application that a rollout carries over: one code base, and two releases that differ in their SQL, and in
+whether they check references.
+"""

@@ -38,7 +38,10 @@ _FIRST_STATUS = {"inbound": "delivered", "outbound": "queued"}
 
 
 async def record(request: Request) -> Response:
-    """POST /messages: content first, then the message and its attachments, in one transaction. Answer 201."""
+    """POST /messages: content first, then the message and its attachments, in one transaction. Answer 201.
+
+    Answer 400 when the message refers to what its tenant does not have; see references.py for what cannot be known.
+    """
     given = await fields(request, "tenant_id", "direction")
     message = _message(given)
     stores = stores_of(request)

@@ -27,9 +27,6 @@ RUNBOOKS = ROOT / "runbooks"
 PAGES = [ROOT / "README.md", *sorted(RUNBOOKS.rglob("*.md"))]
 OPERATIONS = sorted(RUNBOOKS.glob("*.md"))
 SHELLS = ("sh", "bash", "shell", "console")
-# What error texts name and what does not exist; the pages say so. To be taken off as soon as it does.
-NOT_YET = ("invoke audit", "invoke sandbox.up --base-port")
-
 FENCE = re.compile(r"^\s*```(\w*)\s*$")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 NAMED = re.compile(r"runbooks/[\w./-]*(?:#[\w-]+)?")
@@ -165,8 +162,6 @@ def test_every_inline_invoke_parses() -> None:
     wrong = []
     for page in PAGES:
         for span in SPAN.findall(page.read_text()):
-            if span in NOT_YET:
-                continue
             try:
                 parse(words(span)[1:])
             except ParseError as error:
@@ -179,16 +174,8 @@ def test_every_command_that_the_program_proposes_exists() -> None:
     wrong = []
     for path in sources():
         for name, rest in set(PROPOSED.findall(path.read_text(errors="replace"))):
-            lacking = [command for command in unknown(name, rest) if command not in NOT_YET]
-            wrong += [f"{path.relative_to(ROOT)}: {command}" for command in lacking]
+            wrong += [f"{path.relative_to(ROOT)}: {command}" for command in unknown(name, rest)]
     assert not wrong, "\n".join(wrong)
-
-
-@pytest.mark.parametrize("command", NOT_YET)
-def test_what_is_said_not_to_exist_does_not(command: str) -> None:
-    """A command or flag that is called missing is missing; once it exists, list and pages have to be corrected."""
-    name, _, rest = command.removeprefix("invoke ").partition(" ")
-    assert unknown(name, f" {rest}") == [command]
 
 
 def test_every_script_exists() -> None:

@@ -50,7 +50,7 @@ def test_commands_are_filled_in_and_logged(balancer: FakeBalancer, tmp_path: Pat
     application = env.colour("green")[1]
     release.stop(env, application)
     assert (
-        f"{application.host}  {application.release_dir}"
+        f"{application.host} v2 {application.release_dir}"
         in (Path(env.artifacts) / "releases" / f"{application.host}.log").read_text()
     )
 

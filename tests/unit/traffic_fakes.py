@@ -112,6 +112,7 @@ def environment(tmp_path: Path, socket_address: str = "127.0.0.1:1", **settings:
         "drain_timeout_seconds": 1,
         "cutover_watch_seconds": 1,
         "snapshot_age_max_seconds": 60,
+        "finalize_snapshot_age_max_seconds": 60,
         "disk_free_min_gib": 1,
         "lease_seconds": 30,
         "release_before": "v1",

@@ -7,7 +7,6 @@ from typing import Any
 
 from rollout import performance_view
 from rollout.engine import changes, ledger
-from rollout.engine.changes import Change
 from rollout.engine.stages import Outcome, Stages
 from rollout.errors import Refused
 from rollout.references import scan
@@ -18,7 +17,12 @@ SELECT application_name AS name, count(*) AS sessions FROM pg_stat_activity
 WHERE datname = current_database() AND usename = %(role)s AND position(%(release)s IN application_name) = 0
 GROUP BY 1 ORDER BY 1
 """
-ROWS = "SELECT sum(greatest(reltuples, 0))::bigint AS n FROM pg_class WHERE oid = ANY (SELECT to_regclass(r)::oid FROM unnest(%s::text[]) AS r)"
+ROWS = """
+SELECT c.relname AS name, max(c.reltuples)::bigint AS n
+FROM pg_class AS c JOIN pg_namespace AS s ON s.oid = c.relnamespace
+WHERE s.nspname IN ('public', 'v1') AND c.relkind = 'r' AND c.reltuples > 0
+GROUP BY 1
+"""
 
 
 @step("expand")
@@ -58,9 +62,8 @@ def compare(context: Context, host: str) -> Facts:
         with ledger.connect(database) as connection:
             if not change.swaps or not ledger.installed(connection):
                 continue
-            stages = Stages(
-                connection, change, context.fence, context.environment.settings, context.report("compare", host)
-            )
+            report = context.report("compare", host, rows_by_name(connection))
+            stages = Stages(connection, change, context.fence, context.environment.settings, report)
             if stages.stage() in ("copied", "compared", "swapped", "mismatched"):
                 results[change.name] = stages.compare()
     rows = sum(r["rows"] for r in results.values())
@@ -133,8 +136,12 @@ def census(context: Context, host: str) -> Facts:
             return {"changed": False, "say": "no session of the old release"}
         if time.monotonic() > deadline:
             who = ", ".join(f"{r['sessions']} of {r['name'] or 'an unnamed client'}" for r in rows)
-            raise Refused(f"{host}: sessions that may use the old names: {who}", limit="0",
-                          next="stop these clients, then invoke finalize; or invoke rollback, which starts blue again", page="runbooks/deploy.md#census")
+            raise Refused(
+                f"{host}: sessions that may use the old names: {who}",
+                limit="0",
+                next="stop these clients, then invoke finalize; or invoke rollback, which starts blue again",
+                page="runbooks/deploy.md#census",
+            )
         time.sleep(0.2)
 
 
@@ -146,20 +153,16 @@ def _each(context: Context, host: str, stage: str, *, backwards: bool = False) -
         with ledger.connect(database) as connection:
             if stage == "revert" and not ledger.installed(connection):
                 continue
-            report = context.report(stage, host, _rows(connection, change))
+            report = context.report(stage, host, rows_by_name(connection))
             outcomes.append(
                 getattr(Stages(connection, change, context.fence, context.environment.settings, report), stage)()
             )
     return outcomes
 
 
-def _rows(connection: ledger.Connection, change: Change) -> int | None:
-    """Return the planner's estimate of how many rows there are to copy, for an ETA."""
-    names = list(change.declaration.authority)
-    if not names:
-        return None
-    row = connection.execute(ROWS, (names,)).fetchone()
-    return int(row["n"]) if row and row["n"] else None
+def rows_by_name(connection: ledger.Connection) -> dict[str, int]:
+    """Return the planner's estimate of every old table's rows, for an ETA."""
+    return {str(row["name"]): int(row["n"]) for row in connection.execute(ROWS).fetchall()}
 
 
 def _facts(outcomes: list[Outcome]) -> Facts:

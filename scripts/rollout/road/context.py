@@ -14,6 +14,7 @@ from typing import Any
 
 from rollout import environment as environments
 from rollout import runs
+from rollout.engine.comparison import source_of
 from rollout.engine.ledger import Fence
 from rollout.environment import Environment
 from rollout.errors import Failed, Fenced, RolloutError
@@ -69,8 +70,11 @@ class Context:
         """The fence under which every ledger is written."""
         return Fence(self.request.run, self.request.token)
 
-    def report(self, step: str, host: str, total: int | None = None) -> Callable[[str, int, float], None]:
-        """Return a reporter of chunked work for the screen, at most one line a second, with what is left of it."""
+    def report(self, step: str, host: str, totals: dict[str, int]) -> Callable[[str, int, float], None]:
+        """Return a reporter of chunked work for the screen, at most one line a second, with what is left of it.
+
+        `totals`: rows by the relation that a work such as copy_1_jobs is about; without it there is no ETA.
+        """
         last = [0.0]
 
         def say(work: str, done: int, rate: float) -> None:
@@ -78,6 +82,7 @@ class Context:
             if now - last[0] < REPORT_EVERY_SECONDS:
                 return
             last[0] = now
+            total = totals.get(source_of(work))
             eta = (total - done) / rate if total and rate > 0 and total >= done else None
             self.progress.say(
                 step=step, host=host, text=work, done=done, total=total, rate=round(rate), eta_seconds=eta

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rollout import checklist, environment, order, release, runs, traffic
+from rollout import checklist, environment, order, preflight, release, runs, traffic
 from rollout.engine import changes, ledger
 from rollout.environment import Environment
 from rollout.errors import RolloutError
@@ -60,6 +60,8 @@ def run(
         with tempfile.TemporaryDirectory(prefix="dry-run-", dir=artifacts) as scratch:
             command.play(env, PLAYBOOKS[phase], _request(env, Path(scratch), "dry-run", 0, check=True), show)
         return Ended(runs.current(store), time.monotonic() - started, None)
+    if phase == "1":
+        preflight.require_disk(env)
     operator = getpass.getuser()
     with runs.open_phase(
         store,
@@ -116,7 +118,14 @@ def _start_blue(env: Environment, show: Callable[[dict[str, Any]], None]) -> Non
         return
     for application in blue:
         done = release.deploy(env, application, env.settings.release_before)
-        show({"step": "start_blue", "host": application.host, "rate": done.seconds, "text": f"done: release {done.release} ready"})
+        show(
+            {
+                "step": "start_blue",
+                "host": application.host,
+                "rate": done.seconds,
+                "text": f"done: release {done.release} ready",
+            }
+        )
 
 
 def status(env: Environment) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rollout.engine import changes, ledger
 from rollout.engine.stages import Stages
 from rollout.environment import Database
 from rollout.errors import Failed, Refused
+from rollout.road.changing import rows_by_name
 from rollout.road.context import Context, Facts, step
 
 
@@ -127,9 +128,8 @@ def rehearse(context: Context, host: str) -> Facts:
     times: dict[str, Any] = {}
     for change in changes.plan(database.tier):
         with ledger.connect(database) as connection:
-            stages = Stages(
-                connection, change, context.fence, context.environment.settings, context.report("rehearse", host)
-            )
+            report = context.report("rehearse", host, rows_by_name(connection))
+            stages = Stages(connection, change, context.fence, context.environment.settings, report)
             expanded = stages.expand().to_dict()
             if "refresh_performance" in change.declaration.before_swap:
                 performance_view.refresh(context.environment, "staging")

@@ -28,9 +28,9 @@ def require_blue(context: Context, host: str) -> Facts:
 
 @step("require_proven_snapshot")
 def require_proven_snapshot(context: Context, host: str, before: str = "rollout") -> Facts:
-    """Refuse when this run has no restored and compared snapshot, or one older than agreed; past the point of no return
+    """Refuse when this run has no restored and compared snapshot, or one older than agreed.
 
-    it is too late to ask, and a half contracted schema would be the worse state.
+    Past the point of no return it is too late to ask: a half contracted schema would be the worse state.
     """
     state, settings = context.session.state(), context.environment.settings
     if state.no_return is not None:
@@ -169,9 +169,11 @@ def _decide(context: Context, verdicts: list[Verdict], where: str) -> None:
         verdicts=[v.to_dict() for v in verdicts],
         traffic_back_seconds=round(done.seconds, 3),
     )
+    quiet = bad.verdict == "inconclusive" and context.environment.name == "sandbox"
+    hint = "; gates need requests: invoke sandbox.load in another terminal" if quiet else ""
     raise Refused(
         f"gate {bad.name} {where} is {bad.verdict}: {bad.observed}; traffic is back on blue after {done.seconds:.1f} s",
-        limit=bad.limit, next="invoke rollback, or mend green and repeat the phase", page=bad.page,
+        limit=bad.limit, next=f"invoke rollback, or mend green and repeat the phase{hint}", page=bad.page,
     )
 
 
