@@ -275,6 +275,9 @@ def sandbox_load(
     debug: bool = False,
 ) -> None:
     """Send steady load through the balancer; journal each write."""
+    if _number("rate", rate) == 0:
+        raise BadInput("--rate 0", limit="more than 0", next="--rate 40")
+    length = ["--seconds", seconds] if _number("seconds", seconds) else []
     found = environment.load(env)
     folder = Path(into) if into else Path(found.artifacts) / f"load-{time.strftime('%Y%m%dT%H%M%S')}"
     environment.save(found, folder / "environment.json")
@@ -293,8 +296,7 @@ def sandbox_load(
         "--into",
         str(folder),
     ]
-    if _number("seconds", seconds):
-        argv += ["--seconds", str(_number("seconds", seconds))]
+    argv += length
     print(f"journal and results: {folder}\nafter it: invoke sandbox.verify --into {folder}", flush=True)
     os.execv(argv[0], argv)  # noqa: S606  (its own process: Ctrl-C and exit status are its own)
 

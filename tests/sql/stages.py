@@ -22,6 +22,9 @@ class Change:
         self.connection = psycopg.connect(conninfo, autocommit=True)
         self.connection.execute(LEDGER.read_bytes())
         declared = self.folder / "change.yml"
+        self.includes: list[str] = (
+            yaml.safe_load(declared.read_text()).get("includes", []) if declared.exists() else []
+        )
         self.locks: dict[str, list[str]] = (
             yaml.safe_load(declared.read_text()).get("locks", {}) if declared.exists() else {}
         )
@@ -33,7 +36,8 @@ class Change:
 
     def stage(self, stage: str, *, verify: bool = True) -> None:
         """Run <stage>.sql in one transaction behind short lock timeouts, then verify.sql."""
-        script = self.text(f"{stage}.sql")
+        shared = [ROOT / "sql" / "shared" / name for name in self.includes] if stage == "expand" else []
+        script = b"\n".join([*(p.read_bytes() for p in shared), self.text(f"{stage}.sql")])
         for attempt in range(LOCK_ATTEMPTS):
             try:
                 with self.connection.transaction():

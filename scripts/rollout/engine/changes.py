@@ -36,7 +36,8 @@ class Declaration(BaseModel):
     """What change.yml may say.
 
     `authority`: each relation that the swap exchanges, and the column that is its key; `shadow`: the relations that are
-    filled, analysed once they are; `before_swap`: steps of the road that must have run on the expanded change.
+    filled, analysed once they are; `includes`: files of sql/shared that expand begins with; `before_swap`: steps of the
+    road that must have run on the expanded change.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +45,7 @@ class Declaration(BaseModel):
     kind: Literal["rewrite", "index", "documentation"]
     summary: str
     authority: dict[Relation, str] = Field(default_factory=dict)
+    includes: list[str] = Field(default_factory=list)
     shadow: list[Relation] = Field(default_factory=list)
     before_swap: list[Literal["refresh_performance"]] = Field(default_factory=list)
     locks: Locks = Field(default_factory=Locks)
@@ -85,16 +87,22 @@ class Change:
 
     @cached_property
     def sha256(self) -> str:
-        """Return the digest over the names and contents of all files of the change."""
+        """Return the digest over the names and contents of all files of the change and of what it includes."""
         digest = hashlib.sha256()
-        for path in sorted(p for p in self.folder.iterdir() if p.is_file()):
+        for path in [*sorted(p for p in self.folder.iterdir() if p.is_file()), *self._included()]:
             digest.update(f"{path.name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
         return digest.hexdigest()
 
     def sql(self, stage: str) -> bytes | None:
-        """Return the text of `<stage>.sql`, or None."""
+        """Return the text of `<stage>.sql` (of expand: behind what the change includes), or None."""
         path = self.folder / f"{stage}.sql"
-        return path.read_bytes() if path.exists() else None
+        if not path.exists():
+            return None
+        before = self._included() if stage == "expand" else []
+        return b"\n".join(p.read_bytes() for p in [*before, path])
+
+    def _included(self) -> list[Path]:
+        return [self.folder.parents[1] / "shared" / name for name in self.declaration.includes]
 
     def statements(self, stage: str) -> list[bytes]:
         """Return the statements of a file whose parts `-- statement` lines separate (for work outside a transaction)."""
@@ -125,6 +133,9 @@ def plan(tier: str) -> list[Change]:
             raise BadInput(
                 f"{_short(folder)}/change.yml names {declaration.change!r}", next="give it its folder's name"
             )
+        for name in declaration.includes:
+            if not (SQL / "shared" / name).is_file():
+                raise BadInput(f"{_short(folder)}/change.yml includes {name}", limit="a file of sql/shared", next="correct it")
         changes.append(Change(tier, folder, declaration))
     known = {c.name for c in changes}
     forgotten = sorted(p.name for p in (SQL / tier).iterdir() if p.is_dir() and p.name not in known)

@@ -74,7 +74,9 @@ def with_locks(
     A refusal (lock timeout, deadlock, a statement over the budget of one go) rolls back and is tried again after a
     backoff; raises Refused, naming the blocker, when the attempts or the stall budget are spent.
     """
+    looked = 0
     for attempt in range(settings.lock_attempts_max):
+        looked += 1
         if attempt:
             delay = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2**attempt)
             time.sleep(delay * random.uniform(0.5, 1.0))
@@ -98,8 +100,8 @@ def with_locks(
                 break
     who = "; ".join(stalls.blockers[:3]) or "nobody that can be named"
     raise Refused(
-        f"no {mode} lock on {', '.join(relations)} after {stalls.attempts} attempts and {stalls.stalled_ms:.0f} ms of"
-        f" stall; in the way: {who}",
+        f"no {mode} lock on {', '.join(relations)} after looking {looked} times and asking {stalls.attempts}"
+        f" times, with {stalls.stalled_ms:.0f} ms of stall; in the way: {who}",
         limit=f"{settings.stall_budget_total_ms} ms in all, {settings.stall_budget_once_ms} ms in one go",
         next="wait for the blocker or end it, then repeat the command: it goes on from here",
         page="runbooks/deploy.md#lock-refused",

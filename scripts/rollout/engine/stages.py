@@ -72,7 +72,7 @@ class Stages:
         return ledger.stage(self.connection, self.change.name)
 
     def expand(self) -> Outcome:
-        """Create the shadow, arm the sync, copy, validate, compare. Raises Refused when both sides differ."""
+        """Create the shadow, arm the sync, copy, validate, compare. Raises Failed when both sides differ."""
         started, outcome = time.monotonic(), Outcome(self.change.name, "compared")
         stage = self.stage()
         if stage in SWAPPED:
@@ -111,7 +111,7 @@ class Stages:
         return result.to_dict()
 
     def swap(self) -> Outcome:
-        """Exchange the names: one short transaction. Raises Refused when dirty keys differ or the budget is spent."""
+        """Exchange the names: one short transaction. Raises Failed when dirty keys differ, Refused when the budget is spent."""
         stage = self.stage()
         if stage in SWAPPED or not self.change.swaps:
             return Outcome(self.change.name, str(stage))

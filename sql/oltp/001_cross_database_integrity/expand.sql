@@ -1,7 +1,7 @@
 -- oltp, expand: validators in other processes cache whether a referent exists; these triggers tell them what changed.
 
--- One look-up for many references. SECURITY DEFINER, because what row security lets the application see of email_accounts may change and
--- other tenants' rows from a session that has named its tenant; it answers only for the tenant that the caller names.
+-- One look-up for many references. SECURITY DEFINER, because row security hides other tenants' rows from a session that has
+-- named its tenant, and may hide whole tables from the application; it answers only for the tenant that the caller names.
 CREATE OR REPLACE FUNCTION rollout.existing_references(kinds text[], ids uuid[], tenants uuid[])
 RETURNS TABLE (kind text, id uuid, tenant_id uuid)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
