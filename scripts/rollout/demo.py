@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,7 @@ COMMANDS = {
 WARM_UP_SECONDS = 4.0
 BASELINE_SECONDS = 12.0
 LOAD_END_SECONDS = 30.0
+KILL_SECONDS = (2.0, 9.0)
 
 
 @dataclass
@@ -67,7 +69,8 @@ def main() -> int:
         from_time = time.time()
         time.sleep(BASELINE_SECONDS)
         to_time = time.time()
-        passed = all(_phase(found, phase, measured) for phase in given.order)
+        kills = random.Random(given.seed) if given.kill else None  # noqa: S311  (which instant is killed, no secret)
+        passed = all(_phase(found, phase, measured, kills) for phase in given.order)
         _end(load)
         verified = verify(found, home / "load")
         summary = _summary(home, measured, verified, (from_time, to_time))
@@ -103,6 +106,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second")
     parser.add_argument("--order", default=ORDER, help=f"phases, comma separated (default {ORDER})")
     parser.add_argument("--name", default="demo", help="of its sandbox and of its folder below artifacts/")
+    parser.add_argument("--kill", action="store_true", help="kill -9 each command once in its middle, then give it again")
     parser.add_argument("--keep", action="store_true", help="leave the sandbox up")
     given = parser.parse_args()
     given.order = [name.strip() for name in given.order.split(",")]
@@ -156,10 +160,12 @@ def _end(load: subprocess.Popen[bytes]) -> None:
             load.kill()
 
 
-def _phase(found: Environment, name: str, measured: Measured) -> bool:
-    """Type one command, show what it prints, and note its time and verdict."""
+def _phase(found: Environment, name: str, measured: Measured, kills: random.Random | None) -> bool:
+    """Type one command, show what it prints, and note its time and verdict; with `kills`, kill it once before."""
     words = COMMANDS[name]
     _say(f"\n$ invoke {' '.join(words)}")
+    if kills is not None:
+        _kill(words, kills.uniform(*KILL_SECONDS))
     began, clock = time.monotonic(), time.time()
     status = subprocess.run([str(Path(sys.executable).with_name("invoke")), *words], cwd=ROOT, check=False).returncode
     seconds = round(time.monotonic() - began, 2)
@@ -171,6 +177,17 @@ def _phase(found: Environment, name: str, measured: Measured) -> bool:
         measured.traffic_back_seconds.append(round(float(back["at"]) - clock, 2))
         measured.rollback_seconds.append(seconds)
     return status == 0 and verdict == "pass"
+
+
+def _kill(words: list[str], seconds: float) -> None:
+    """Give a command and end it with SIGKILL after so many seconds, if it still runs then."""
+    process = subprocess.Popen([str(Path(sys.executable).with_name("invoke")), *words], cwd=ROOT)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        _say(f"kill -9 after {seconds:.1f} s; the same command again:")
 
 
 def _summary(home: Path, measured: Measured, verified: Verification, baseline: tuple[float, float]) -> dict[str, Any]:

@@ -15,9 +15,9 @@ DEADLINE_SECONDS = 420
 
 
 def test_the_road_loses_nothing() -> None:
-    """Forward, back, forward and finalize under load: no request fails, no write is lost, no process is left behind."""
+    """Forward, back, forward, finalize under load, each command killed once: nothing fails, is lost or left behind."""
     name = f"test-road-{os.getpid()}"
-    argv = [sys.executable, "-m", "rollout.demo", "--name", name, "--scale", "0.02", "--rate", "60", "--seed", "7"]
+    argv = [sys.executable, "-m", "rollout.demo", "--name", name, "--scale", "0.02", "--rate", "80", "--seed", "7", "--kill"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     summary = json.loads((ROOT / "artifacts" / name / "summary.json").read_text())
