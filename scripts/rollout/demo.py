@@ -69,7 +69,7 @@ def main() -> int:
         from_time = time.time()
         time.sleep(BASELINE_SECONDS)
         to_time = time.time()
-        kills = random.Random(given.seed) if given.kill else None  # noqa: S311  (which instant is killed, no secret)
+        kills = random.Random(given.seed) if given.kill else None
         passed = all(_phase(found, phase, measured, kills) for phase in given.order)
         _end(load)
         verified = verify(found, home / "load")

@@ -7,6 +7,7 @@ from typing import Any
 
 from rollout import performance_view
 from rollout.engine import changes, ledger
+from rollout.engine.comparison import source_of
 from rollout.engine.stages import Outcome, Stages
 from rollout.errors import Refused
 from rollout.references import scan
@@ -29,7 +30,11 @@ GROUP BY 1
 def expand(context: Context, host: str) -> Facts:
     """Create the shadows of a database's changes, arm the sync, copy and compare."""
     outcomes = _each(context, host, "expand")
-    rows = sum(c["rows"] for o in outcomes for c in o.facts.get("copies", []))
+    # Copies of the authority's rows; other chunked work (records of conflicts, of orphans) copies nothing.
+    plan = changes.plan(context.environment.database(host).tier)
+    names = {relation.split(".")[1] for change in plan for relation in change.declaration.authority}
+    copies = [c for o in outcomes for c in o.facts.get("copies", [])]
+    rows = sum(c["rows"] for c in copies if source_of(c["work"]) in names)
     compared = sum(o.facts["compared"]["rows"] for o in outcomes if o.facts.get("compared"))
     return {**_facts(outcomes), "say": f"copied {rows:,} rows, compared {compared:,}, 0 differences"}
 
