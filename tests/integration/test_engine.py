@@ -201,7 +201,7 @@ def test_the_stall_budget_ends_the_asking(queue: Place) -> None:
         blocker.execute("SELECT count(*) FROM jobs")
         with pytest.raises(Refused, match="in the way: pid") as refused:
             stages.swap()
-        assert "after 3 attempts" in str(refused.value)
+        assert "asking 3 times" in str(refused.value)
         assert stages.stage() == "compared"
 
 

@@ -112,4 +112,4 @@ def test_works_are_in_order(sql: Path) -> None:
     assert content.works("copy") == [
         "copy_1_email_messages", "copy_2_content_inbox_message_refs", "copy_3_conflicts", "copy_4_orphan_parents",
     ]  # fmt: skip
-    assert content.works("contract_copy") == ["contract_copy_1_orphan_parents"]
+    assert content.works("contract_copy") == ["contract_copy_1_orphan_parents", "contract_copy_2_late_parents"]

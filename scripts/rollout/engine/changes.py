@@ -25,6 +25,7 @@ class Locks(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     expand: list[Relation] = Field(default_factory=list)
+    arm: list[Relation] = Field(default_factory=list)
     swap: list[Relation] = Field(default_factory=list)
     revert: list[Relation] = Field(default_factory=list)
     contract_prepare: list[Relation] = Field(default_factory=list)

@@ -68,7 +68,7 @@ def run(connection: Connection, change: Change, work: str, fence: Fence, setting
                 row = connection.execute(statement, {"after": after, "limit": size.limit}, prepare=False).fetchone()
                 last_key, copied = tuple((row or {}).values())[:2]
                 ledger.advance(connection, change.name, work, last_key, copied)
-        except (errors.DeadlockDetected, errors.LockNotAvailable) as error:
+        except (errors.DeadlockDetected, errors.LockNotAvailable, errors.SerializationFailure) as error:
             yields += 1
             if yields > YIELDS_MAX:
                 raise Failed(

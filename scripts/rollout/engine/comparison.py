@@ -12,14 +12,16 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from rollout.engine import ledger
 from rollout.engine.changes import Change
 from rollout.engine.chunks import ChunkSize, Report
-from rollout.engine.ledger import Connection
+from rollout.engine.ledger import Connection, Fence
 from rollout.environment import Settings
 from rollout.errors import Failed
 
 DIFFERENCES_MAX = 20
 DIRTY_UNDER_LOCK_MAX = 500
+LEFT = "SELECT count(*) AS n FROM (SELECT FROM rollout.dirty WHERE change = %s LIMIT %s) AS notes"
 DIRTY_BATCH = 5_000
 DIRTY_PASSES_MAX = 10_000
 TAKE_DIRTY = """
@@ -78,14 +80,20 @@ def dirty(connection: Connection, change: Change, most: int) -> Compared:
     return result
 
 
-def shrink_dirty(connection: Connection, change: Change) -> Compared:
+def left(connection: Connection, change: Change, most: int) -> int:
+    """Return how many notes are left to compare, counting no further than `most`."""
+    row = connection.execute(LEFT, (change.name, most)).fetchone()
+    return int(row["n"]) if row else 0
+
+
+def shrink_dirty(connection: Connection, change: Change, fence: Fence) -> Compared:
     """Compare dirty keys without a lock until few are left, so that little is left to do under the swap's lock."""
     total = Compared()
     for _ in range(DIRTY_PASSES_MAX):
-        row = connection.execute("SELECT count(*) AS n FROM rollout.dirty WHERE change = %s", (change.name,)).fetchone()
-        if row is None or row["n"] <= DIRTY_UNDER_LOCK_MAX:
+        if left(connection, change, DIRTY_UNDER_LOCK_MAX + 1) <= DIRTY_UNDER_LOCK_MAX:
             return total
         with connection.transaction():
+            ledger.check(connection, fence)
             one = dirty(connection, change, DIRTY_BATCH)
         total.rows, total.differing = total.rows + one.rows, total.differing + one.differing
         if total.differing:

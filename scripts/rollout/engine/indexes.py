@@ -7,22 +7,30 @@ its own turn; but whatever interrupts it leaves an invalid index that IF NOT EXI
 from __future__ import annotations
 
 import re
+import time
 
 from psycopg import sql
 
+from rollout.engine import ledger
 from rollout.engine.changes import Change
-from rollout.engine.ledger import Connection
-from rollout.errors import Failed
+from rollout.engine.ledger import Connection, Fence
+from rollout.errors import Failed, Refused
 
 NAME = re.compile(
     r"INDEX\s+CONCURRENTLY\s+(?:IF\s+NOT\s+EXISTS\s+)?(\w+)\s+ON\s+(?:ONLY\s+)?(?:(\w+)\.)?\w+", re.IGNORECASE
 )
 LOCK_TIMEOUT = "60s"
+OTHER_BUILD_SECONDS = 120.0
+OTHER_BUILD = "SELECT pid FROM pg_stat_progress_create_index WHERE index_relid = to_regclass(%s) AND pid <> pg_backend_pid()"
 VALID = "SELECT i.indisvalid AS valid FROM pg_index AS i WHERE i.indexrelid = to_regclass(%s)"
 
 
-def build(connection: Connection, change: Change, file: str) -> list[str]:
-    """Build each index of a file outside a transaction; return their names. Raises Failed when one stays invalid."""
+def build(connection: Connection, change: Change, file: str, fence: Fence) -> list[str]:
+    """Build each index of a file outside a transaction; return their names.
+
+    Raises Failed when one stays invalid, Refused when somebody (an earlier runner of ours, say) is building it now, and
+    Fenced when another runner took over.
+    """
     built = []
     for statement in change.statements(file):
         found = NAME.search(statement.decode())
@@ -32,6 +40,8 @@ def build(connection: Connection, change: Change, file: str) -> list[str]:
                 next="move it to another stage",
             )
         name = f"{found.group(2) or 'public'}.{found.group(1)}"
+        ledger.check(connection, fence)
+        _await_other_build(connection, name)
         connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
         try:
             row = connection.execute(VALID, (name,)).fetchone()
@@ -47,3 +57,16 @@ def build(connection: Connection, change: Change, file: str) -> list[str]:
             )
         built.append(name)
     return built
+
+
+def _await_other_build(connection: Connection, name: str) -> None:
+    """Wait until nobody else builds the index: the server goes on with a build whose runner was killed, and until it ends
+    the index reads as invalid without being a leftover."""
+    deadline = time.monotonic() + OTHER_BUILD_SECONDS
+    while row := connection.execute(OTHER_BUILD, (name,)).fetchone():
+        if time.monotonic() > deadline:
+            raise Refused(
+                f"index {name} is being built by pid {row['pid']}", limit=f"{OTHER_BUILD_SECONDS:g} s of waiting",
+                next="repeat the command once that build has ended",
+            )
+        time.sleep(0.2)

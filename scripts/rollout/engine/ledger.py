@@ -89,7 +89,9 @@ def reach(connection: Connection, fence: Fence, change: str, new_stage: str | No
     else:
         connection.execute(
             "INSERT INTO rollout.changes (change, stage, sha256, run) VALUES (%s, %s, %s, %s) ON CONFLICT (change)"
-            " DO UPDATE SET stage = excluded.stage, sha256 = excluded.sha256, run = excluded.run, changed_at = now()",
+            " DO UPDATE SET stage = excluded.stage, run = excluded.run, changed_at = now(), sha256 = CASE excluded.stage"
+            # What a shadow was built from is said once: a later edit of the files must not pass for it.
+            " WHEN 'expanded' THEN excluded.sha256 ELSE rollout.changes.sha256 END",
             (change, new_stage, sha256, fence.run),
         )
     record(connection, fence, change, new_stage or "discarded", **facts)

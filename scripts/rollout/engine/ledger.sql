@@ -58,7 +58,8 @@ CREATE TABLE IF NOT EXISTS rollout.rejects (
     relation text NOT NULL,
     key text NOT NULL,
     row jsonb NOT NULL,
-    reason text NOT NULL
+    reason text NOT NULL,
+    UNIQUE (change, relation, key)
 );
 COMMENT ON TABLE rollout.rejects IS 'the reject ledger: rows that the old shape cannot hold';
 
@@ -121,6 +122,47 @@ BEGIN
         RAISE EXCEPTION 'privileges on % are missing: %', is_now, difference;
     END IF;
 END $$;
+
+-- What an authority has and the shadow does not carry, named; null when nothing. Asked before anything is written, and again
+-- inside the swap: renaming moves names and not identities, so what is not carried here would be lost without a word.
+CREATE OR REPLACE FUNCTION rollout.not_carried(was regclass, shadow regclass) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT string_agg(found, '; ') FROM (
+        SELECT 'row security' AS found FROM pg_class WHERE oid = was AND (relrowsecurity OR relforcerowsecurity)
+        UNION ALL
+        SELECT 'trigger ' || tgname FROM pg_trigger
+        WHERE tgrelid = was AND NOT tgisinternal AND tgname !~ '^(zz_)?rollout_'
+        UNION ALL
+        SELECT 'rule ' || rulename FROM pg_rewrite WHERE ev_class = was
+        UNION ALL
+        SELECT DISTINCT 'view ' || r.ev_class::regclass FROM pg_depend AS d JOIN pg_rewrite AS r ON r.oid = d.objid
+        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = was
+            AND r.ev_class::regclass::text !~ '^rollout\.'
+        UNION ALL
+        SELECT 'publication ' || p.pubname FROM pg_publication_rel AS x JOIN pg_publication AS p ON p.oid = x.prpubid
+        WHERE x.prrelid = was
+        UNION ALL
+        SELECT 'privileges on column ' || attname FROM pg_attribute WHERE attrelid = was AND attnum > 0 AND attacl IS NOT NULL
+        UNION ALL
+        SELECT 'inheritance' FROM pg_inherits WHERE inhrelid = was OR inhparent = was
+        UNION ALL
+        SELECT format('default of column %s (%s)', o.attname, pg_get_expr(d.adbin, d.adrelid))
+        FROM pg_attribute AS o
+        JOIN pg_attrdef AS d ON d.adrelid = o.attrelid AND d.adnum = o.attnum
+        JOIN pg_attribute AS n ON n.attrelid = shadow AND n.attname = o.attname AND NOT n.attisdropped
+        LEFT JOIN pg_attrdef AS nd ON nd.adrelid = n.attrelid AND nd.adnum = n.attnum
+        WHERE o.attrelid = was AND NOT o.attisdropped
+            AND pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM pg_get_expr(nd.adbin, nd.adrelid)
+        UNION ALL
+        SELECT 'constraint ' || o.conname FROM pg_constraint AS o
+        WHERE o.conrelid = was AND o.contype = 'c' AND NOT EXISTS (
+            SELECT FROM pg_constraint AS n WHERE n.conrelid = shadow AND n.contype = 'c'
+                -- Casts and parentheses aside: a restored constraint prints them differently.
+                AND regexp_replace(pg_get_constraintdef(n.oid), '::[a-z ]+(\[\])?|[()\s]', '', 'g')
+                    = regexp_replace(pg_get_constraintdef(o.oid), '::[a-z ]+(\[\])?|[()\s]', '', 'g')
+        )
+    ) AS lacking;
+$$;
 
 CREATE OR REPLACE FUNCTION rollout.uuid_or_null(value text) RETURNS uuid
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN

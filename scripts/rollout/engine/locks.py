@@ -43,6 +43,7 @@ class Stalls:
     longest_ms: float = 0.0
     sessions: int = 0
     held_ms: float = 0.0
+    began: float = 0.0
     blockers: list[str] = field(default_factory=list)
 
     def add(self, started: float, sessions: int = 0) -> None:
@@ -84,7 +85,7 @@ def with_locks(
         stalls.blockers = blockers(connection, oids, settings)
         if stalls.blockers:
             continue
-        started = time.monotonic()
+        started = stalls.began = time.monotonic()
         try:
             with connection.transaction():
                 held_since = _take(connection, relations, mode, settings, started)
@@ -106,6 +107,12 @@ def with_locks(
         next="wait for the blocker or end it, then repeat the command: it goes on from here",
         page="runbooks/deploy.md#lock-refused",
     )
+
+
+def limit(connection: Connection, settings: Settings, stalls: Stalls) -> None:
+    """Let the next statements of this attempt take no longer each than what is left of one go."""
+    left = max(1, settings.stall_budget_once_ms - int((time.monotonic() - stalls.began) * 1000))
+    connection.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(f"{left}ms")))
 
 
 def blockers(connection: Connection, oids: list[int], settings: Settings, *, any_age: bool = False) -> list[str]:

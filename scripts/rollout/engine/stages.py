@@ -16,12 +16,13 @@ from psycopg import sql
 from rollout.engine import chunks, comparison, indexes, ledger
 from rollout.engine.changes import Change
 from rollout.engine.ledger import Connection, Fence
-from rollout.engine.locks import Stalls, with_locks
+from rollout.engine.locks import Stalls, limit, with_locks
 from rollout.environment import Settings
 from rollout.errors import Failed, Refused
 
 ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
+SWAP_ROUNDS_MAX = 20
 SWAPPED = ("swapped", "contracting", "contracted")
 Report = Callable[[str, int, float], None]
 
@@ -84,30 +85,42 @@ class Stages:
             stage = None
         outcome.changed = stage != "compared"
         if stage is None:
-            outcome.facts["expand"] = self._locked("expand", "expanded", SHARE_ROW_EXCLUSIVE, after=self._note_writes)
+            outcome.facts["expand"] = self._create()
             stage = "expanded"
         if stage == "expanded":
-            outcome.facts["indexes"] = indexes.build(self.connection, self.change, "indexes")
+            outcome.facts["indexes"] = indexes.build(self.connection, self.change, "indexes", self.fence)
             outcome.facts["copies"] = [self._chunks(work) for work in self.change.works("copy")]
             self._each("validate")
             self._analyse()
             self._reach("copied")
-        outcome.facts["compared"] = self.compare()
+        outcome.facts["compared"] = self.compare(note=True)
         outcome.seconds = time.monotonic() - started
         return outcome
 
-    def compare(self) -> dict[str, Any]:
-        """Compare both sides whole; before the swap a difference discards the checkpoints and raises Refused."""
+    def _create(self) -> dict[str, Any]:
+        """Create the shadow and arm the sync; with an arm.sql the creation takes no lock that clients would wait for."""
+        if self.change.sql("arm") is None:
+            return self._locked("expand", "expanded", SHARE_ROW_EXCLUSIVE, after=self._carried)
+        with self.connection.transaction():
+            ledger.check(self.connection, self.fence)
+            self.connection.execute(self.change.sql("expand") or b"")
+        return self._locked("arm", "expanded", SHARE_ROW_EXCLUSIVE, after=self._carried)
+
+    def compare(self, *, note: bool = False) -> dict[str, Any]:
+        """Compare both sides whole; raise Failed when they differ, which discards the checkpoints unless swapped.
+
+        `note`: before it, arm the notes of what is written from then on, which the swap compares again under its lock;
+        only such a comparison reaches `compared`.
+        """
         swapped = self.stage() == "swapped"
-        if not swapped:
-            # Writes from here on are noted and compared again under the swap's lock.
-            self.connection.execute("DELETE FROM rollout.dirty WHERE change = %s", (self.change.name,))
+        if note:
+            self._noting(armed=True)
         result = comparison.full(
             self.connection, self.change, self.settings, self.report, old_schema="v1" if swapped else "public"
         )
         self._refuse_difference(result.differing, discard=not swapped)
         if not swapped:
-            self._reach("compared", **result.to_dict())
+            self._reach("compared" if note else "copied", **result.to_dict())
         return result.to_dict()
 
     def swap(self) -> Outcome:
@@ -120,23 +133,32 @@ class Stages:
                 f"{self.change.name} is {stage or 'not expanded'}, not compared", next="invoke deploy --phase 2"
             )
         self._refuse_edited()
-        started = time.monotonic()
-        self._refuse_difference(comparison.shrink_dirty(self.connection, self.change).differing, discard=True)
-        differing: list[str] = []
+        started, differing = time.monotonic(), []
 
         def before() -> None:
-            result = comparison.dirty(self.connection, self.change, comparison.DIRTY_BATCH)
+            self._carried()
+            result = comparison.dirty(self.connection, self.change, comparison.DIRTY_UNDER_LOCK_MAX)
             differing.extend(result.differing)
             if differing:
                 raise _Differs
+            if comparison.left(self.connection, self.change, 1):
+                raise _TooDirty
             self._note_nothing()
 
-        try:
-            facts = self._locked("swap", "swapped", ACCESS_EXCLUSIVE, before=before, after=self._same_face)
-        except _Differs:
-            self._refuse_difference(differing, discard=True)
-            raise
-        return Outcome(self.change.name, "swapped", changed=True, seconds=time.monotonic() - started, facts=facts)
+        for _ in range(SWAP_ROUNDS_MAX):
+            shrunk = comparison.shrink_dirty(self.connection, self.change, self.fence)
+            self._refuse_difference(shrunk.differing, discard=True)
+            try:
+                facts = self._locked("swap", "swapped", ACCESS_EXCLUSIVE, before=before, after=self._same_face)
+            except _TooDirty:
+                continue  # waiting for the lock let notes pile up again: compare them outside it
+            except _Differs:
+                self._refuse_difference(differing, discard=True)
+            return Outcome(self.change.name, "swapped", changed=True, seconds=time.monotonic() - started, facts=facts)
+        raise Refused(
+            f"{self.change.name}: more was written while waiting for the lock than may be compared under it",
+            limit=f"{comparison.DIRTY_UNDER_LOCK_MAX} writes", next="repeat the command when the load is lower",
+        )
 
     def revert(self) -> Outcome:
         """Exchange the names back: the same swap, the other way. The shadow stays, in step, for the next swap."""
@@ -147,10 +169,14 @@ class Stages:
                 next="restore a snapshot by name into a new place",
                 page="runbooks/rollback.md#after-finalize",
             )
+        if stage == "compared" and self.change.swaps:
+            # Nobody will swap soon: the notes of what is written would only grow.
+            self._noting(armed=False)
+            self._reach("copied")
         if stage != "swapped":
             return Outcome(self.change.name, str(stage))
         started = time.monotonic()
-        facts = self._locked("revert", "copied", ACCESS_EXCLUSIVE, after=self._note_writes)
+        facts = self._locked("revert", "copied", ACCESS_EXCLUSIVE)
         facts["rejects"] = ledger.rejects(self.connection)
         return Outcome(self.change.name, "copied", changed=True, seconds=time.monotonic() - started, facts=facts)
 
@@ -164,7 +190,7 @@ class Stages:
         facts: dict[str, Any] = {}
         if stage != "contracting":
             facts["prepare"] = self._locked("contract_prepare", "contracting", ACCESS_EXCLUSIVE)
-        facts["indexes"] = indexes.build(self.connection, self.change, "contract_indexes")
+        facts["indexes"] = indexes.build(self.connection, self.change, "contract_indexes", self.fence)
         facts["copies"] = [self._chunks(work) for work in self.change.works("contract_copy")]
         self._each("contract_validate")
         facts["contract"] = self._locked("contract", "contracted", ACCESS_EXCLUSIVE)
@@ -194,7 +220,9 @@ class Stages:
                 before()
             statements = self.change.sql(name)
             if statements:
+                limit(self.connection, self.settings, stalls)
                 self.connection.execute(statements)
+            limit(self.connection, self.settings, stalls)
             if after:
                 after()
             self._verify(name)
@@ -207,6 +235,7 @@ class Stages:
 
     def _verify(self, stage: str) -> None:
         statements = self.change.sql("verify")
+        stage = "expand" if stage == "arm" else stage
         if statements and stage in ("expand", "swap", "revert", "contract"):
             self.connection.execute("SELECT set_config('rollout.stage', %s, true)", (stage,))
             self.connection.execute(statements)
@@ -232,9 +261,31 @@ class Stages:
             ledger.check(self.connection, self.fence)
             ledger.reach(self.connection, self.fence, self.change.name, stage, self.change.sha256, **facts)
 
+    def _noting(self, *, armed: bool) -> None:
+        """Arm the notes of dirty keys anew, or disarm them, under a lock that only writers wait for."""
+
+        def work() -> None:
+            ledger.check(self.connection, self.fence)
+            self.connection.execute("DELETE FROM rollout.dirty WHERE change = %s", (self.change.name,))
+            self._note_nothing()
+            if armed:
+                self._note_writes()
+
+        relations = list(self.change.declaration.authority)
+        with_locks(self.connection, relations, SHARE_ROW_EXCLUSIVE, self.settings, Stalls(), work)
+
+    def _carried(self) -> None:
+        """Raise when the authority has something that the shadow does not carry (pitfall 10 of the field)."""
+        for relation in self.change.declaration.authority:
+            names = (relation, self.change.declaration.shadow[0])
+            row = self.connection.execute("SELECT rollout.not_carried(%s::regclass, %s::regclass) AS found", names).fetchone()
+            if row and row["found"]:
+                raise Refused(
+                    f"{self.change.name} does not carry what {relation} has: {row['found']}",
+                    next="declare it in the change, or take it away first", page="runbooks/deploy.md#not-carried",
+                )
+
     def _note_writes(self) -> None:
-        """Arm the notes of dirty keys on the authority (the locks of the stage are held)."""
-        self._note_nothing()
         for relation, key in self.change.declaration.authority.items():
             name = sql.Identifier(*relation.split("."))
             arguments = (sql.Literal(self.change.name), sql.Literal(relation.split(".")[1]), sql.Literal(key))
@@ -288,4 +339,8 @@ class Stages:
 
 
 class _Differs(Exception):
-    """Leaves the swap's transaction; never seen outside."""
+    """Leaves the swap's transaction: dirty keys differ; never seen outside."""
+
+
+class _TooDirty(Exception):
+    """Leaves the swap's transaction: too much was written since the last look; never seen outside."""

@@ -11,4 +11,5 @@ DROP FUNCTION rollout.email_messages_to_v1();
 DROP FUNCTION rollout.email_messages_to_v2();
 DROP FUNCTION rollout.content_inbox_message_refs_to_v2();
 DROP FUNCTION rollout.place_message();
+DROP FUNCTION rollout.delete_message();
 DROP FUNCTION rollout.record_message_conflict(varchar);

@@ -13,6 +13,8 @@ WITH chunk AS MATERIALIZED (
     SELECT storage_key, parent_message_id FROM orphans
     ON CONFLICT (storage_key) DO UPDATE SET parent_message_id = excluded.parent_message_id, recorded_at = now()
 ), cleared AS (
-    UPDATE v2.email_messages AS m SET parent_message_id = NULL FROM orphans AS o WHERE m.storage_key = o.storage_key
+    UPDATE v2.email_messages AS m SET parent_message_id = NULL FROM orphans AS o
+    -- A writer that gave the row another parent meanwhile was held to a real one by the foreign key.
+    WHERE m.storage_key = o.storage_key AND m.parent_message_id = o.parent_message_id
 )
 SELECT (SELECT storage_key FROM chunk ORDER BY storage_key DESC LIMIT 1) AS last_key, (SELECT count(*) FROM chunk) AS rows;

@@ -19,8 +19,7 @@ CREATE TABLE IF NOT EXISTS v2.email_messages (
     created_at timestamptz DEFAULT now(),
     updated_at timestamptz DEFAULT now(),
     -- In which old table the row lives: needed for the way back, dropped by contract.
-    origin text NOT NULL CHECK (origin IN ('email_messages', 'content_inbox_message_refs', 'both')),
-    CONSTRAINT email_messages_storage_key_to_content_fkey FOREIGN KEY (storage_key) REFERENCES public.email_content (storage_key)
+    origin text NOT NULL CHECK (origin IN ('email_messages', 'content_inbox_message_refs', 'both'))
 );
 CREATE INDEX IF NOT EXISTS idx_messages_tenant_id ON v2.email_messages (tenant_id);
 CREATE INDEX IF NOT EXISTS idx_messages_campaign_id ON v2.email_messages (campaign_id);
@@ -138,28 +137,60 @@ BEGIN
 END $$;
 
 -- Before a row of v2 is written, in the window: a writer that says no origin is green, and its inbound mail belongs to the
--- inbox that blue reads. A key that stands under the other old name was free to blue, so it becomes 'both' instead of an error.
+-- inbox that blue reads. A key that stands under the other old name was free to blue, so its insert takes that row's place
+-- as 'both' (email_messages' values win) instead of failing; what the inbox row says differently stays in v1 and is recorded.
 CREATE OR REPLACE FUNCTION rollout.place_message() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    other v2.email_messages;
 BEGIN
+    -- Two sessions that insert one key under both names at once meet here.
+    PERFORM pg_advisory_xact_lock(hashtextextended('rollout.email_messages ' || NEW.storage_key, 0));
     IF NEW.origin IS NULL THEN
         NEW.origin := CASE NEW.direction WHEN 'inbound' THEN 'content_inbox_message_refs' ELSE 'email_messages' END;
         RETURN NEW;
     END IF;
-    IF NEW.origin = 'email_messages' THEN
-        UPDATE v2.email_messages AS m SET
-            tenant_id = NEW.tenant_id, email_account_id = NEW.email_account_id, campaign_id = NEW.campaign_id,
-            lead_id = NEW.lead_id, parent_message_id = NEW.parent_message_id, direction = NEW.direction,
-            message_type = NEW.message_type, from_email = NEW.from_email, to_email = NEW.to_email,
-            subject = NEW.subject, status = NEW.status, processed = NEW.processed, created_at = NEW.created_at,
-            updated_at = NEW.updated_at,
-            origin = 'both'
-        WHERE m.storage_key = NEW.storage_key AND m.origin = 'content_inbox_message_refs';
-    ELSE
-        UPDATE v2.email_messages AS m SET origin = 'both'
-        WHERE m.storage_key = NEW.storage_key AND m.origin = 'email_messages';
+    SELECT * INTO other FROM v2.email_messages
+    WHERE storage_key = NEW.storage_key AND origin NOT IN (NEW.origin, 'both') FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN NEW;
     END IF;
-    RETURN CASE WHEN FOUND THEN NULL ELSE NEW END;
+    IF NEW.origin = 'content_inbox_message_refs' THEN
+        INSERT INTO v1.content_inbox_message_refs (
+            storage_key, tenant_id, email_account_id, campaign_id, lead_id, parent_message_id, direction, message_type,
+            from_email, to_email, subject, status, processed, created, updated
+        ) VALUES (
+            NEW.storage_key, NEW.tenant_id, NEW.email_account_id, NEW.campaign_id, NEW.lead_id, NEW.parent_message_id,
+            NEW.direction, NEW.message_type, NEW.from_email, NEW.to_email, NEW.subject, NEW.status, NEW.processed,
+            NEW.created_at, NEW.updated_at
+        ) ON CONFLICT (storage_key) DO NOTHING;
+        NEW := other;
+    END IF;
+    -- The row is replaced, not deleted: its sync must leave v1 alone.
+    PERFORM set_config('rollout.replacing', NEW.storage_key, true);
+    DELETE FROM v2.email_messages WHERE storage_key = NEW.storage_key;
+    PERFORM set_config('rollout.replacing', '', true);
+    NEW.origin := 'both';
+    RETURN NEW;
+END $$;
+
+-- Blue's DELETE under one of the old names. Of a key in both only that side goes; the other one's own row comes back.
+CREATE OR REPLACE FUNCTION rollout.delete_message() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM v2.email_messages WHERE storage_key = OLD.storage_key AND origin = TG_ARGV[0];
+    IF NOT FOUND AND TG_ARGV[0] = 'email_messages' THEN
+        UPDATE v2.email_messages AS m SET
+            tenant_id = i.tenant_id, email_account_id = i.email_account_id, campaign_id = i.campaign_id, lead_id = i.lead_id,
+            parent_message_id = i.parent_message_id, direction = i.direction, message_type = i.message_type, from_email = i.from_email,
+            to_email = i.to_email, subject = i.subject, status = i.status, processed = i.processed,
+            created_at = i.created, updated_at = i.updated, origin = 'content_inbox_message_refs'
+        FROM v1.content_inbox_message_refs AS i
+        WHERE m.storage_key = OLD.storage_key AND m.origin = 'both' AND i.storage_key = m.storage_key;
+    ELSIF NOT FOUND THEN
+        UPDATE v2.email_messages SET origin = 'email_messages' WHERE storage_key = OLD.storage_key AND origin = 'both';
+    END IF;
+    RETURN CASE WHEN FOUND THEN OLD END;
 END $$;
 
 -- authority v2.email_messages -> shadows v1.*. An update writes only the columns that changed: what the inbox row of a key
@@ -168,6 +199,9 @@ CREATE OR REPLACE FUNCTION rollout.email_messages_to_v1() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
+        IF OLD.storage_key = current_setting('rollout.replacing', true) THEN
+            RETURN NULL;
+        END IF;
         IF OLD.origin <> 'content_inbox_message_refs' THEN
             DELETE FROM v1.email_messages WHERE storage_key = OLD.storage_key;
         END IF;
@@ -219,6 +253,15 @@ BEGIN
         END IF;
         RETURN NULL;
     END IF;
+    -- A key that stood in both and has lost one side keeps the other one's row as it is.
+    IF TG_OP = 'UPDATE' AND OLD.origin = 'both' THEN
+        IF NEW.origin = 'email_messages' THEN
+            DELETE FROM v1.content_inbox_message_refs WHERE storage_key = OLD.storage_key;
+        ELSE
+            DELETE FROM v1.email_messages WHERE storage_key = OLD.storage_key;
+        END IF;
+        RETURN NULL;
+    END IF;
     -- An insert, or a key that has just come to stand in both.
     IF NEW.origin <> 'content_inbox_message_refs' THEN
         INSERT INTO v1.email_messages (
@@ -242,17 +285,3 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-
--- Last, because from here on writers of the old tables wait for this transaction.
-CREATE OR REPLACE TRIGGER rollout_sync AFTER INSERT OR UPDATE OR DELETE ON public.email_messages
-FOR EACH ROW EXECUTE FUNCTION rollout.email_messages_to_v2();
-ALTER TABLE public.email_messages ENABLE ALWAYS TRIGGER rollout_sync;
-CREATE OR REPLACE TRIGGER rollout_no_truncate BEFORE TRUNCATE ON public.email_messages
-FOR EACH STATEMENT EXECUTE FUNCTION rollout.refuse_truncate();
-ALTER TABLE public.email_messages ENABLE ALWAYS TRIGGER rollout_no_truncate;
-CREATE OR REPLACE TRIGGER rollout_sync AFTER INSERT OR UPDATE OR DELETE ON public.content_inbox_message_refs
-FOR EACH ROW EXECUTE FUNCTION rollout.content_inbox_message_refs_to_v2();
-ALTER TABLE public.content_inbox_message_refs ENABLE ALWAYS TRIGGER rollout_sync;
-CREATE OR REPLACE TRIGGER rollout_no_truncate BEFORE TRUNCATE ON public.content_inbox_message_refs
-FOR EACH STATEMENT EXECUTE FUNCTION rollout.refuse_truncate();
-ALTER TABLE public.content_inbox_message_refs ENABLE ALWAYS TRIGGER rollout_no_truncate;

@@ -36,6 +36,11 @@ SELECT rollout.copy_grants('v1.content_inbox_message_refs', 'v2.blue_content_inb
 SELECT rollout.copy_grants('v1.content_inbox_message_refs', 'public.content_inbox_message_refs');
 SELECT rollout.copy_grants('v1.email_messages', 'v2.email_messages');
 
+CREATE TRIGGER rollout_delete INSTEAD OF DELETE ON public.email_messages
+FOR EACH ROW EXECUTE FUNCTION rollout.delete_message('email_messages');
+CREATE TRIGGER rollout_delete INSTEAD OF DELETE ON public.content_inbox_message_refs
+FOR EACH ROW EXECUTE FUNCTION rollout.delete_message('content_inbox_message_refs');
+
 CREATE TRIGGER rollout_place BEFORE INSERT ON v2.email_messages
 FOR EACH ROW EXECUTE FUNCTION rollout.place_message();
 ALTER TABLE v2.email_messages ENABLE ALWAYS TRIGGER rollout_place;

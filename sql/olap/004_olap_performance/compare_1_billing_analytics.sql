@@ -3,13 +3,13 @@
 WITH page AS (
     (
         SELECT id FROM rollout.billing_analytics_old
-        WHERE id > coalesce(%(after)s::bigint, -1) AND (%(keys)s::text[] IS NULL OR id = ANY (%(keys)s::bigint[]))
+        WHERE (%(after)s::bigint IS NULL OR id > %(after)s::bigint) AND (%(keys)s::text[] IS NULL OR id = ANY (%(keys)s::bigint[]))
         ORDER BY id LIMIT %(limit)s::bigint
     )
     UNION
     (
         SELECT id FROM v2.billing_analytics
-        WHERE id > coalesce(%(after)s::bigint, -1) AND (%(keys)s::text[] IS NULL OR id = ANY (%(keys)s::bigint[]))
+        WHERE (%(after)s::bigint IS NULL OR id > %(after)s::bigint) AND (%(keys)s::text[] IS NULL OR id = ANY (%(keys)s::bigint[]))
         ORDER BY id LIMIT %(limit)s::bigint
     )
     ORDER BY id
@@ -22,7 +22,7 @@ pairs AS (
     SELECT coalesce(o.id, n.id) AS id, o IS DISTINCT FROM n AS differs
     FROM (
         SELECT * FROM rollout.billing_analytics_old
-        WHERE id > coalesce(%(after)s::bigint, -1) AND id <= (SELECT last FROM bounds)
+        WHERE (%(after)s::bigint IS NULL OR id > %(after)s::bigint) AND id <= (SELECT last FROM bounds)
             AND (%(keys)s::text[] IS NULL OR id = ANY (%(keys)s::bigint[]))
     ) AS o
     FULL JOIN (
@@ -30,7 +30,7 @@ pairs AS (
             id, tenant_id, subscription_id, emails_sent, mailboxes_used, domains_used, campaigns_used, leads_used,
             warmups_active, period_start, period_end, updated_at
         FROM v2.billing_analytics
-        WHERE id > coalesce(%(after)s::bigint, -1) AND id <= (SELECT last FROM bounds)
+        WHERE (%(after)s::bigint IS NULL OR id > %(after)s::bigint) AND id <= (SELECT last FROM bounds)
             AND (%(keys)s::text[] IS NULL OR id = ANY (%(keys)s::bigint[]))
     ) AS n ON n.id = o.id
 )

@@ -2,7 +2,7 @@
 WITH page AS MATERIALIZED (
     SELECT id, billing_id
     FROM public.sequence_step_analytics
-    WHERE id > coalesce(%(after)s::bigint, -1) AND billing_id IS NOT NULL AND billing_period_start IS NULL
+    WHERE (%(after)s::bigint IS NULL OR id > %(after)s::bigint) AND billing_id IS NOT NULL AND billing_period_start IS NULL
     ORDER BY id
     LIMIT %(limit)s::bigint
     FOR NO KEY UPDATE

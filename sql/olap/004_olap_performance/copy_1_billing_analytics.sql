@@ -4,7 +4,7 @@ WITH page AS MATERIALIZED (
         id, tenant_id, subscription_id, emails_sent, mailboxes_used, domains_used, campaigns_used, leads_used,
         warmups_active, period_start, period_end, updated
     FROM public.billing_analytics
-    WHERE id > coalesce(%(after)s::bigint, -1)
+    WHERE (%(after)s::bigint IS NULL OR id > %(after)s::bigint)
     ORDER BY id
     LIMIT %(limit)s::bigint
     FOR KEY SHARE

@@ -148,19 +148,23 @@ BEGIN
             MESSAGE = format('billing_analytics has the id %s already', NEW.id),
             HINT = 'leave id out: its default is a sequence';
     END IF;
-    INSERT INTO v1.billing_analytics (
-        id, tenant_id, subscription_id, emails_sent, mailboxes_used, domains_used, campaigns_used, leads_used,
-        warmups_active, period_start, period_end, updated
-    ) OVERRIDING SYSTEM VALUE VALUES (
-        NEW.id, NEW.tenant_id, NEW.subscription_id, NEW.emails_sent, NEW.mailboxes_used, NEW.domains_used,
-        NEW.campaigns_used, NEW.leads_used, NEW.warmups_active, NEW.period_start, NEW.period_end, NEW.updated_at
-    )
-    ON CONFLICT (id) DO UPDATE SET
-        tenant_id = excluded.tenant_id, subscription_id = excluded.subscription_id, emails_sent = excluded.emails_sent,
-        mailboxes_used = excluded.mailboxes_used, domains_used = excluded.domains_used,
-        campaigns_used = excluded.campaigns_used, leads_used = excluded.leads_used,
-        warmups_active = excluded.warmups_active, period_start = excluded.period_start, period_end = excluded.period_end,
-        updated = excluded.updated;
+    -- UPDATE first: it locks as its changed columns need, where an upsert's would lock as for a key and so wait for every
+    -- open transaction whose row of another table points at this one.
+    UPDATE v1.billing_analytics SET
+        tenant_id = NEW.tenant_id, subscription_id = NEW.subscription_id, emails_sent = NEW.emails_sent,
+        mailboxes_used = NEW.mailboxes_used, domains_used = NEW.domains_used, campaigns_used = NEW.campaigns_used,
+        leads_used = NEW.leads_used, warmups_active = NEW.warmups_active, period_start = NEW.period_start,
+        period_end = NEW.period_end, updated = NEW.updated_at
+    WHERE id = NEW.id;
+    IF NOT FOUND THEN
+        INSERT INTO v1.billing_analytics (
+            id, tenant_id, subscription_id, emails_sent, mailboxes_used, domains_used, campaigns_used, leads_used,
+            warmups_active, period_start, period_end, updated
+        ) OVERRIDING SYSTEM VALUE VALUES (
+            NEW.id, NEW.tenant_id, NEW.subscription_id, NEW.emails_sent, NEW.mailboxes_used, NEW.domains_used,
+            NEW.campaigns_used, NEW.leads_used, NEW.warmups_active, NEW.period_start, NEW.period_end, NEW.updated_at
+        );
+    END IF;
     RETURN NULL;
 END $$;
 REVOKE ALL ON FUNCTION rollout.billing_analytics_reverse() FROM PUBLIC;

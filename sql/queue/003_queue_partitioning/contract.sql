@@ -1,4 +1,6 @@
 -- Contract queue/003_queue_partitioning: the old table, its view and the sync go; v2.jobs comes home. No way back.
+DROP TRIGGER rollout_one_queue ON v2.jobs;
+DROP TRIGGER rollout_hold_job ON public.job_logs;
 DROP TRIGGER rollout_sync ON v2.jobs;
 DROP TRIGGER rollout_no_truncate ON v2.jobs;
 DROP VIEW public.jobs;
@@ -31,9 +33,25 @@ END $$;
 CREATE OR REPLACE FUNCTION public.fill_job_log_queue() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    NEW.queue_name := (SELECT queue_name FROM public.jobs WHERE id = NEW.job_id LIMIT 1);
+    SELECT queue_name INTO NEW.queue_name FROM public.jobs WHERE id = NEW.job_id LIMIT 1;
+    IF NOT FOUND THEN
+        RAISE foreign_key_violation USING MESSAGE = format('job %s does not exist', NEW.job_id),
+            CONSTRAINT = 'job_logs_job_fkey', TABLE = 'job_logs';
+    END IF;
     RETURN NEW;
 END $$;
 DROP FUNCTION rollout.jobs_to_v1();
 DROP FUNCTION rollout.jobs_to_v2();
 DROP FUNCTION rollout.lock_moving_job();
+DROP FUNCTION rollout.one_queue_a_job();
+DROP FUNCTION rollout.hold_job();
+
+-- A foreign key with a null half is not checked: the logs of a job without a queue go with it by this instead.
+CREATE OR REPLACE FUNCTION public.delete_logs_of_queueless_job() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM public.job_logs WHERE job_id = OLD.id AND queue_name IS NULL;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER delete_logs_of_queueless_job AFTER DELETE ON public.jobs
+FOR EACH ROW WHEN (OLD.queue_name IS NULL) EXECUTE FUNCTION public.delete_logs_of_queueless_job();

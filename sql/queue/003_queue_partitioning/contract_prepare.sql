@@ -5,7 +5,7 @@ ALTER TABLE public.job_logs ADD COLUMN IF NOT EXISTS queue_name varchar(100);
 CREATE OR REPLACE FUNCTION public.fill_job_log_queue() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    NEW.queue_name := (SELECT queue_name FROM v2.jobs WHERE id = NEW.job_id LIMIT 1);
+    SELECT queue_name INTO NEW.queue_name FROM v2.jobs WHERE id = NEW.job_id LIMIT 1;
     RETURN NEW;
 END $$;
 CREATE OR REPLACE TRIGGER fill_job_log_queue BEFORE INSERT OR UPDATE OF job_id ON public.job_logs

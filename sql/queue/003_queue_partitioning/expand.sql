@@ -21,9 +21,7 @@ CREATE TABLE IF NOT EXISTS v2.jobs (
     tenant_id uuid,
     created_at timestamptz DEFAULT now(),
     updated_at timestamptz DEFAULT now(),
-    CONSTRAINT jobs_id_queue_name_key UNIQUE NULLS NOT DISTINCT (id, queue_name),
-    CONSTRAINT jobs_queue_name_to_job_queues_fkey FOREIGN KEY (queue_name)
-    REFERENCES public.job_queues (name) ON DELETE CASCADE
+    CONSTRAINT jobs_id_queue_name_key UNIQUE NULLS NOT DISTINCT (id, queue_name)
 ) PARTITION BY LIST (queue_name);
 
 CREATE TABLE IF NOT EXISTS v2.jobs_email PARTITION OF v2.jobs
@@ -109,14 +107,17 @@ BEGIN
             queue_name = excluded.queue_name, status = excluded.status, priority = excluded.priority,
             payload = excluded.payload, attempt_count = excluded.attempt_count, max_attempts = excluded.max_attempts,
             run = excluded.run, started = excluded.started, completed = excluded.completed, failed = excluded.failed,
-            last_error_message = excluded.last_error_message, created = excluded.created, updated = excluded.updated
-        WHERE NOT EXISTS (
-            SELECT FROM v2.jobs AS other WHERE other.id = excluded.id AND other.queue_name IS DISTINCT FROM excluded.queue_name
-        );
-        IF NOT FOUND THEN
-            RAISE unique_violation USING MESSAGE = format('job %s stands in another queue already', NEW.id),
-                CONSTRAINT = 'jobs_pkey', TABLE = 'jobs';
-        END IF;
+            last_error_message = excluded.last_error_message, created = excluded.created, updated = excluded.updated;
+    END IF;
+    -- A tenant that the payload does not say is what public.jobs cannot hold: it goes to the reject ledger, and off it again
+    -- when the row no longer says so.
+    IF TG_OP <> 'DELETE' AND NEW.tenant_id IS DISTINCT FROM rollout.uuid_or_null(NEW.payload ->> 'tenant_id') THEN
+        INSERT INTO rollout.rejects (change, relation, key, row, reason)
+        VALUES ('003_queue_partitioning', 'jobs', NEW.id::text, to_jsonb(NEW), 'tenant_id is not the payload''s')
+        ON CONFLICT (change, relation, key) DO UPDATE SET row = excluded.row, at = now();
+    ELSIF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM rollout.uuid_or_null(OLD.payload ->> 'tenant_id')) THEN
+        DELETE FROM rollout.rejects WHERE change = '003_queue_partitioning' AND relation = 'jobs' AND key = OLD.id::text
+            AND NOT EXISTS (SELECT FROM v2.jobs WHERE id = OLD.id AND tenant_id IS DISTINCT FROM rollout.uuid_or_null(payload ->> 'tenant_id'));
     END IF;
     RETURN NULL;
 END $$;
@@ -130,16 +131,26 @@ BEGIN
     RETURN NEW;
 END $$;
 
+-- In the window an id stands in one queue only, as public.jobs' primary key had it. Two sessions that insert one id into
+-- two queues at once meet here: the second waits for the first, then sees its row.
+CREATE OR REPLACE FUNCTION rollout.one_queue_a_job() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('rollout.jobs ' || NEW.id, 0));
+    IF EXISTS (SELECT FROM v2.jobs WHERE id = NEW.id AND queue_name IS DISTINCT FROM NEW.queue_name) THEN
+        RAISE unique_violation USING MESSAGE = format('job %s stands in another queue already', NEW.id),
+            CONSTRAINT = 'jobs_pkey', TABLE = 'jobs';
+    END IF;
+    RETURN NEW;
+END $$;
+
+-- A log's foreign key locks v1's row; whoever deletes the job locks v2's row first. One order for both: v2, then v1.
+CREATE OR REPLACE FUNCTION rollout.hold_job() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM v2.jobs WHERE id = NEW.job_id FOR KEY SHARE;
+    RETURN NEW;
+END $$;
+
 CREATE OR REPLACE TRIGGER fill_job_tenant BEFORE INSERT OR UPDATE ON v2.jobs
 FOR EACH ROW EXECUTE FUNCTION rollout.fill_job_tenant();
-
--- Last, because from here on writers of public.jobs wait for this transaction.
-CREATE OR REPLACE TRIGGER rollout_lock_moving BEFORE UPDATE ON public.jobs
-FOR EACH ROW WHEN (OLD.queue_name IS DISTINCT FROM NEW.queue_name) EXECUTE FUNCTION rollout.lock_moving_job();
-ALTER TABLE public.jobs ENABLE ALWAYS TRIGGER rollout_lock_moving;
-CREATE OR REPLACE TRIGGER rollout_sync AFTER INSERT OR UPDATE OR DELETE ON public.jobs
-FOR EACH ROW EXECUTE FUNCTION rollout.jobs_to_v2();
-ALTER TABLE public.jobs ENABLE ALWAYS TRIGGER rollout_sync;
-CREATE OR REPLACE TRIGGER rollout_no_truncate BEFORE TRUNCATE ON public.jobs
-FOR EACH STATEMENT EXECUTE FUNCTION rollout.refuse_truncate();
-ALTER TABLE public.jobs ENABLE ALWAYS TRIGGER rollout_no_truncate;

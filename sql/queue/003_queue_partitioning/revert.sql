@@ -1,4 +1,6 @@
 -- Revert queue/003_queue_partitioning: the swap, the other way. v2.jobs stays as the shadow, in step, for the next swap.
+DROP TRIGGER rollout_one_queue ON v2.jobs;
+DROP TRIGGER rollout_hold_job ON public.job_logs;
 DROP TRIGGER rollout_sync ON v2.jobs;
 DROP TRIGGER rollout_no_truncate ON v2.jobs;
 SELECT rollout.revoke_grants('v2.jobs');

@@ -13,6 +13,11 @@ FROM v2.jobs;
 SELECT rollout.copy_grants('v1.jobs', 'public.jobs');
 SELECT rollout.copy_grants('v1.jobs', 'v2.jobs');
 
+CREATE TRIGGER rollout_one_queue BEFORE INSERT ON v2.jobs
+FOR EACH ROW EXECUTE FUNCTION rollout.one_queue_a_job();
+ALTER TABLE v2.jobs ENABLE ALWAYS TRIGGER rollout_one_queue;
+CREATE TRIGGER rollout_hold_job BEFORE INSERT ON public.job_logs
+FOR EACH ROW EXECUTE FUNCTION rollout.hold_job();
 CREATE TRIGGER rollout_sync AFTER INSERT OR UPDATE OR DELETE ON v2.jobs
 FOR EACH ROW EXECUTE FUNCTION rollout.jobs_to_v1();
 ALTER TABLE v2.jobs ENABLE ALWAYS TRIGGER rollout_sync;
