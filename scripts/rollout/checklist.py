@@ -6,6 +6,7 @@ An item is `pass` or `fail` only from a measurement of this run; everything else
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,20 @@ import jinja2
 import yaml
 
 from rollout import journal
+from rollout.engine import changes
 from rollout.environment import Environment
 from rollout.objectstore import ObjectStore
 from rollout.order import RunState
 
 TEMPLATES = Path(__file__).with_name("templates")
 ITEMS = TEMPLATES / "checklist.yml"
-Item = dict[str, Any]
+Measured = tuple[str, str]  # the verdict and what was observed
 
 
 def build(environment: Environment, store: ObjectStore, state: RunState) -> dict[str, Any]:
     """Return the checklist of a run as JSON-native data: phases, items by section, and whether the journal is intact."""
     sections = yaml.safe_load(ITEMS.read_text())
-    measured = _measured(state)
+    measured = _measured(environment, state)
     problems = journal.check(store, state.run)
     measured["audit_trail"] = (
         ("fail", "; ".join(problems[:3])) if problems else ("pass", "the journal's hash chain is complete and unbroken")
@@ -75,29 +77,15 @@ def write(environment: Environment, store: ObjectStore, state: RunState, folder:
     return paths
 
 
-def _measured(state: RunState) -> dict[str, tuple[str, str]]:
+def _measured(environment: Environment, state: RunState) -> dict[str, Measured]:
     """Return verdict and observation by item id, for those items that this run measured."""
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str, Measured] = {}
     for kpi in _list(state.facts.get("kpis")):
         if kpi["verdict"] != "not measured":
             value = f"{kpi['value']:.3g} {kpi['unit']} (n = {kpi['n']}; target {kpi['target']})"
             found[str(kpi["name"])] = ("pass" if kpi["verdict"] == "met" else "fail", value)
         else:
             found[str(kpi["name"])] = ("not measured", str(kpi["reason"]))
-    facts: dict[str, Any] = state.facts  # JSON, read here as what its writers wrote
-    compared = {
-        k.removeprefix("compared."): v for k, v in facts.items() if k.startswith("compared.") and isinstance(v, dict)
-    }
-    tables = [
-        (change, result) for host in compared.values() for change, result in host.items() if isinstance(result, dict)
-    ]
-    if tables:
-        rows = sum(int(result["rows"]) for _, result in tables)
-        differing = sum(len(result["differing"]) for _, result in tables)
-        found["data_integrity"] = (
-            "pass" if differing == 0 else "fail",
-            f"{rows:,} rows of {len(tables)} changes compared, {differing} differ",
-        )
     references: Any = state.facts.get("references")
     if references:
         wrong = int(references["wrong_rows"])
@@ -105,21 +93,76 @@ def _measured(state: RunState) -> dict[str, tuple[str, str]]:
             "pass" if wrong == 0 else "fail",
             f"{references['scanned_rows']:,} references scanned, {wrong:,} point at nothing or at another tenant",
         )
-    proofs = [v for k, v in facts.items() if k.startswith("proof.") and isinstance(v, dict)]
-    if proofs:
-        rows = sum(int(p["rows"]) for p in proofs)
-        different = sum(int(p["differences_total"]) for p in proofs)
-        found["backups"] = (
-            "pass" if different == 0 else "fail",
-            f"{len(proofs)} copies restored and compared, {rows:,} rows and keys, {different} differences",
-        )
-    rehearsed = [k for k in state.facts if k.startswith("rehearsal.")]
-    if rehearsed:
-        found["rollback_rehearsed"] = (
-            "pass",
-            f"forward, back, forward and contract on {len(rehearsed)} staging databases",
-        )
+    found["data_integrity"] = _integrity(environment, state)
+    staging = [d.host for d in environment.databases if d.host_set == "staging"]
+    proofs = _of_last_snapshot(state, "proof")
+    places = staging + [r.host for r in environment.redis if r.host_set == "staging"]
+    rows, different = (sum(int(p[key]) for p in proofs.values()) for key in ("rows", "differences_total"))
+    found["backups"] = _complete(
+        places,
+        proofs,
+        all(p["differences_total"] == 0 and p["tables"] + p["objects"] > 0 for p in proofs.values()),
+        f"{len(proofs)} of {len(places)} copies restored and compared, {rows:,} rows and keys, {different} differences",
+    )
+    rehearsed = _of_last_snapshot(state, "rehearsal")
+    found["rollback_rehearsed"] = _complete(
+        staging,
+        rehearsed,
+        True,
+        f"forward, back, forward and contract on {len(rehearsed)} of {len(staging)} staging databases",
+    )
     return found
+
+
+def _integrity(environment: Environment, state: RunState) -> Measured:
+    """Judge the newest comparison of each live database that has one planned: of this rollback, or since the last one."""
+    places = [
+        d.host for d in environment.databases if d.host_set == "live" and any(c.swaps for c in changes.plan(d.tier))
+    ]
+    back: Any = state.facts.get("traffic_back")
+    since = int(back["token"]) if back else 0
+    # A rollback that has begun counts its own comparisons alone, and all going forward again makes it void.
+    first = since if state.phases["rollback"].attempts else since + 1
+    seen = {h: fact for h, fact in _facts(state, "compared").items() if h in places and fact["token"] >= first}
+    if not state.phases["rollback"].attempts:
+        # Only a rollback may find a database without anything to compare.
+        seen = {host: fact for host, fact in seen.items() if fact["changes"]}
+    results = [(change, result) for fact in seen.values() for change, result in fact["changes"].items()]
+    failed = [str(result["failed"]) for _, result in results if "failed" in result]
+    rows = sum(int(result["rows"]) for _, result in results)
+    phases = ", ".join(sorted({str(fact["phase"]) for fact in seen.values()}))
+    return _complete(
+        places,
+        seen,
+        not failed,
+        f"{rows:,} rows of {len(results) - len(failed)} changes compared on {len(seen)} of {len(places)} databases"
+        + (f" (phase {phases})" if phases else "")
+        + (f"; {'; '.join(failed)}" if failed else ", 0 differ"),
+    )
+
+
+def _complete(places: list[str], seen: Iterable[str], good: bool, observed: str) -> Measured:
+    """Return fail for what is bad, pass only when every planned place has a result."""
+    if not good:
+        return "fail", observed
+    return ("pass" if places and set(places) <= set(seen) else "not measured"), observed
+
+
+def _of_last_snapshot(state: RunState, prefix: str) -> dict[str, Any]:
+    """Return facts of phase 1 by host, without those of an attempt before the newest snapshot was begun."""
+    begun: Any = state.facts.get("snapshot.token") or 0
+    return {host: fact for host, fact in _facts(state, prefix).items() if fact["token"] >= begun}
+
+
+def _facts(state: RunState, prefix: str) -> dict[str, Any]:
+    """Return the run's stamped facts `prefix.<host>` by host; one without a stamp counts as older than any."""
+    facts: dict[str, Any] = state.facts
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): {"token": 0, **value}
+        for name, value in facts.items()
+        if name.startswith(start) and isinstance(value, dict)
+    }
 
 
 def _list(value: Any) -> list[dict[str, Any]]:

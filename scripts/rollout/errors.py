@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class RolloutError(Exception):
     """Base of every error that a person reads. `exit_code` is what the command exits with."""
@@ -9,13 +11,25 @@ class RolloutError(Exception):
     exit_code = 1
     word = "failed"
 
-    def __init__(self, observed: str, *, next: str, limit: str = "", page: str = "") -> None:
-        """`observed`: what was seen; `limit`: what it should have been; `next`: a command or an act; `page`: a runbook."""
+    def __init__(
+        self,
+        observed: str,
+        *,
+        next: str,
+        limit: str = "",
+        page: str = "",
+        verdict: Literal["fail", "inconclusive"] = "fail",
+    ) -> None:
+        """`observed`: what was seen; `limit`: what it should have been; `next`: a command or an act; `page`: a runbook.
+
+        `verdict`: what the phase that ends with it is given.
+        """
         super().__init__(observed)
         self.observed = observed
         self.limit = limit
         self.next = next
         self.page = page
+        self.verdict: Literal["fail", "inconclusive"] = verdict
 
     def __str__(self) -> str:
         limit = f" (limit: {self.limit})" if self.limit else ""
@@ -31,6 +45,7 @@ class RolloutError(Exception):
             "limit": self.limit,
             "next": self.next,
             "page": self.page,
+            "verdict": self.verdict,
         }
 
 

@@ -130,11 +130,15 @@ def worst(verdicts: Iterable[Verdict]) -> Value:
 
 
 def start(environment: Environment) -> dict[str, Any]:
-    """Return what must be known from the start of a window: balancer counters and the queue. What fails is left out."""
+    """Return what must be known from the start of a window: balancer counters, queue, replicas. What fails is left out."""
     from rollout import gates_databases
 
     begun: dict[str, Any] = {"at": time.time()}
-    for key, measure in (("retries", retries), ("queue", gates_databases.queue_state)):
+    for key, measure in (
+        ("retries", retries),
+        ("queue", gates_databases.queue_state),
+        ("replicas", gates_databases.replicas),
+    ):
         try:
             begun[key] = measure(environment)
         except Exception as error:  # noqa: BLE001  the gate that needs it will say that it is missing
@@ -203,16 +207,20 @@ def watch(
     on_sample: Callable[[list[Verdict]], None],
     *,
     names: Iterable[str] | None = None,
+    begun: Mapping[str, Any] | None = None,
     baseline: Mapping[str, Any] | None = None,
 ) -> list[Verdict]:
     """Evaluate window after window for `seconds` and stop at the first fail; return the last verdicts.
 
+    Each window has a start of its own, but for the replicas: those of the first (of `begun`) have to last throughout.
     An inconclusive window does not stop the watch (a quiet night has few requests); the last one must pass to count.
     """
     wanted = list(registry() if names is None else names)
+    first = start(environment) if begun is None else begun
+    kept = {key: first[key] for key in ("replicas", "replicas_missing") if key in first}
     end = time.monotonic() + seconds
     while True:
-        verdicts = evaluate(environment, wanted, time.time(), baseline=baseline)
+        verdicts = evaluate(environment, wanted, time.time(), begun=start(environment) | kept, baseline=baseline)
         on_sample(verdicts)
         if worst(verdicts) == "fail" or time.monotonic() >= end:
             return verdicts

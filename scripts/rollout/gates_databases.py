@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,24 +56,29 @@ def database_sessions(environment: Environment, window: Window) -> Verdict:
     return Verdict("database_sessions", value, observed, f"{limit} ms", gates.page("database_sessions"), facts)
 
 
-def queue_state(environment: Environment) -> dict[str, Any]:
-    """Return, by host, how many jobs are ready and not moved, since when the first is due (s), and the clock."""
-    return {d.host: ask(d, "gate_queue.sql")[0] for d in environment.tier("queue")}
+def queue_state(environment: Environment, since: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Return, by host, the jobs ready and not moved, since when the first is due (s), those moved since, and the clock.
+
+    `since`: epoch seconds by host; without it none counts as moved.
+    """
+    return {
+        d.host: ask(d, "gate_queue.sql", {"since": (since or {}).get(d.host)})[0] for d in environment.tier("queue")
+    }
 
 
 def queue_age(environment: Environment, window: Window) -> Verdict:
     """Judge whether the oldest ready job grew older, with more behind it, by more than the limit since the start.
 
-    An old backlog does not count, only its ageing; nor does a job that nobody moves while the rest is moved (the
-    number of ready jobs then stays). A window shorter than twice the limit is judged by half its length, since an age
-    cannot grow by more than the window is long. Batches make the age a sawtooth: only a full window fails.
+    An old backlog does not count, only its ageing; nor does a job that nobody moves while the rest is moved: of what
+    came since, more must have been left behind than moved. A window shorter than twice the limit is judged by half its
+    length, since an age cannot grow by more than the window is long. Batches make the age a sawtooth: only a full window fails.
     """
     before = window.start.get("queue")
     if not before:
         raise ValueError(f"the queue at the start is missing: {window.start.get('queue_missing', 'not taken')}")
     facts: dict[str, Any] = {}
     verdicts, aged, limit = [], 0.0, environment.settings.gate_queue_age_max_seconds
-    for host, now in queue_state(environment).items():
+    for host, now in queue_state(environment, {host: state["at"] for host, state in before.items()}).items():
         elapsed = gates.finite(now["at"] - before[host]["at"])
         older = gates.finite(now["oldest_seconds"] - before[host]["oldest_seconds"])
         more = now["ready"] - before[host]["ready"]
@@ -86,25 +93,46 @@ def queue_age(environment: Environment, window: Window) -> Verdict:
         aged = max(aged, older)
         early = elapsed < environment.settings.gate_window_seconds
         bad: gates.Value = "inconclusive" if early else "fail"
-        verdicts.append(bad if older > limit and more > 0 else "pass")
+        verdicts.append(bad if older > limit and more > now["moved"] else "pass")
     value: gates.Value = "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
     waiting = sum(f["now"]["ready"] for f in facts.values())
     more = sum(f["more"] for f in facts.values())
-    observed = f"the oldest ready job aged by {aged:.1f} s, {waiting:.0f} ready ({more:+.0f})"
+    moved = sum(f["now"]["moved"] for f in facts.values())
+    observed = f"the oldest ready job aged by {aged:.1f} s, {waiting:.0f} ready ({more:+.0f}), {moved:.0f} moved"
     return Verdict("queue_age", value, observed, f"{limit:.1f} s", gates.page("queue_age"), facts)
 
 
+def replicas(environment: Environment) -> dict[str, list[str]]:
+    """Return the names of the replicas attached to each live database, by host."""
+    return {d.host: sorted(str(row["replica"]) for row in ask(d, "gate_replication.sql")) for d in live(environment)}
+
+
 def replication_lag(environment: Environment, window: Window) -> Verdict:
-    """Every replica of every live database streams and is close behind; a database without replicas says so."""
+    """Every replica of every live database streams and is close behind, and none that was there at the start is gone.
+
+    A dead replica is no longer listed, so that it can only be missed. A database without replicas says so.
+    """
+    before = window.start.get("replicas")
+    if before is None:
+        raise ValueError(f"the replicas at the start are missing: {window.start.get('replicas_missing', 'not taken')}")
     rows = [(d.host, row) for d in live(environment) for row in ask(d, "gate_replication.sql")]
     limit = f"{REPLICATION_LAG_MAX_SECONDS:g} s"
+    now = Counter((host, str(row["replica"])) for host, row in rows)
+    gone = [
+        f"{name} of {host}"
+        for host, name in (Counter((h, n) for h, names in before.items() for n in names) - now).elements()
+    ]
+    if gone:
+        facts: dict[str, Any] = {"replicas": len(rows), "gone": gone, "before": before}
+        observed = f"no longer attached: {', '.join(gone)}"
+        return Verdict("replication_lag", "fail", observed, limit, gates.page("replication_lag"), facts)
     if not rows:
         return Verdict(
             "replication_lag", "pass", "no replicas attached", limit, gates.page("replication_lag"), {"replicas": 0}
         )
     worst = max(gates.finite(float(row["lag_seconds"])) for _, row in rows)
     away = [f"{row['replica']} of {host} is {row['state']}" for host, row in rows if row["state"] != "streaming"]
-    facts: dict[str, Any] = {
+    facts = {
         "replicas": len(rows),
         "not_streaming": away,
         "lag_seconds": {f"{host}/{row['replica']}": float(row["lag_seconds"]) for host, row in rows},

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from rollout import traffic
+from rollout import preflight_schema, traffic
 from rollout.engine import changes
 from rollout.environment import TIERS, Application, Database, Environment, Redis
 from rollout.errors import BadInput
@@ -66,6 +66,13 @@ def _all(environment: Environment, store: ObjectStore) -> Iterator[Finding]:
             "Postgres >= 15, primary; the runner may create and monitor",
             lambda d=database: _database(d),  # type: ignore[misc]
         )
+    for database in environment.databases:
+        if database.host_set == "live":
+            yield _ask(
+                f"schema {database.host}",
+                "nothing that the new relations would not carry",
+                lambda d=database: preflight_schema.check(d),  # type: ignore[misc]
+            )
     for server in environment.redis:
         yield _ask(f"redis {server.host}", "answers", lambda r=server: _redis(r))  # type: ignore[misc]
     yield _ask("traffic", "blue up with all of the traffic", lambda: _traffic(environment))

@@ -6,10 +6,12 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from rollout.errors import Failed, Refused
 from rollout.haproxy import Client
 
 COMMAND_SECONDS = 300.0
+INSIST_SECONDS = 60.0
 READY_SECONDS = 60.0
 UP_SECONDS = 15.0
 REQUEST_SECONDS = 2.0
@@ -60,24 +63,33 @@ def deploy(environment: Environment, application: Application, release: str) -> 
     return Released(application.host, release, str(running.get("digest", "")), changed, time.monotonic() - began)
 
 
-def stop(environment: Environment, application: Application) -> None:
-    """Drain a host's server and stop its process. Raises Refused while the server has a weight above 0."""
-    _take_out(environment, application)
+def stop(environment: Environment, application: Application, *, insist: bool = False) -> int:
+    """Drain a host's server and stop its process; return the sessions that were open then.
+
+    Raises Refused while the server has a weight above 0, or while sessions are left after drain_timeout_seconds; with
+    `insist` these are not waited for any longer, and the stop command has INSIST_SECONDS. A process that is gone is not
+    waited for; the stop command is run all the same. Raises Failed when that fails or the process still answers.
+    """
+    left = _take_out(environment, application, insist=insist)
     settings = environment.settings
     # One that does not answer cannot say what it runs; what its colour runs in a rollout is then the best name for it.
     usual = settings.release_after if application.colour == "green" else settings.release_before
     release = str(_version(application).get("release") or usual)
-    _run(environment, application, release, "stop", environment.settings.release_stop_command)
+    _run(
+        environment, application, release, "stop", settings.release_stop_command,
+        seconds=INSIST_SECONDS if insist else None,
+    )  # fmt: skip
     if _version(application):
         raise Failed(
             f"{application.host} still answers after it was stopped",
             next=f"read {_log(environment, application)}",
             page=PAGE,
         )
+    return left
 
 
-def _take_out(environment: Environment, application: Application) -> None:
-    """Prove that the server gets nothing before its process is touched: weight 0, drained, no session left."""
+def _take_out(environment: Environment, application: Application, *, insist: bool = False) -> int:
+    """Prove that the server gets nothing before its process is touched: weight 0, drained; return the sessions left."""
     name = application.haproxy_server
     server = Client.of(environment).servers().get(name)
     if server is None:
@@ -91,18 +103,29 @@ def _take_out(environment: Environment, application: Application) -> None:
             next="shift its traffic away first (invoke rollback takes green's)",
             page=PAGE,
         )
-    drained = traffic.drain_servers(environment, [name], environment.settings.drain_timeout_seconds)
-    if drained.left:
+    gone = not _listens(application)
+    drained = traffic.drain_servers(environment, [name], 0 if gone else environment.settings.drain_timeout_seconds)
+    if drained.left and not (gone or insist):
         raise Refused(
             f"{name} still has {drained.left[name]} sessions after {drained.seconds:.1f} s",
             limit="0 sessions",
             next="wait for them, then repeat; drain_timeout_seconds sets how long",
             page=PAGE,
         )
+    return drained.left.get(name, 0)
 
 
-def _run(environment: Environment, application: Application, release: str, act: str, command: list[str]) -> None:
+def _run(
+    environment: Environment,
+    application: Application,
+    release: str,
+    act: str,
+    command: list[str],
+    *,
+    seconds: float | None = None,
+) -> None:
     """Run one of the inventory's commands; its output goes to the host's log, its last line into the error."""
+    limit = COMMAND_SECONDS if seconds is None else seconds
     values = {
         "host": application.host,
         "release": release,
@@ -118,13 +141,13 @@ def _run(environment: Environment, application: Application, release: str, act: 
         # a file, not a pipe: what a start command leaves running must not keep us waiting for the pipe's end
         process = _start(argv, output, act, application)
         try:
-            code = process.wait(timeout=COMMAND_SECONDS)
+            code = process.wait(timeout=limit)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise Failed(
                 f"{act} of {application.host} did not end: {_last(log)}",
-                limit=f"{COMMAND_SECONDS:g} s",
+                limit=f"{limit:g} s",
                 next=f"read {log}",
                 page=PAGE,
             ) from None
@@ -184,6 +207,19 @@ def _version(application: Application) -> dict[str, Any]:
             return told if isinstance(told, dict) else {}
     except (OSError, ValueError, http.client.HTTPException):
         return {}
+
+
+def _listens(application: Application) -> bool:
+    """Tell whether anybody accepts connections; only a refusal is a no, since a host that is silent may be busy."""
+    asked = urllib.parse.urlsplit(application.url)
+    try:
+        port = asked.port or (443 if asked.scheme == "https" else 80)
+        socket.create_connection((asked.hostname or "", port), REQUEST_SECONDS).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _status(application: Application, path: str) -> int:

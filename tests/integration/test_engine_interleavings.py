@@ -143,7 +143,7 @@ def test_a_tenant_that_the_payload_does_not_say_is_in_the_reject_ledger(
     queue: tuple[Place, Stages, psycopg.Connection],
 ) -> None:
     """What public.jobs cannot hold is counted while it is so, and no longer than that."""
-    place, stages, blue = queue
+    place, stages, _ = queue
     with psycopg.connect(f"{place.app()} options='-c search_path=v2,public'", autocommit=True) as green:
         row = green.execute(
             "INSERT INTO jobs (queue_name, payload, tenant_id) VALUES ('email-sending', '{}', gen_random_uuid())"
@@ -184,7 +184,7 @@ def test_what_is_not_carried_is_refused_before_anything_is_written(server: Serve
         connection.execute("ALTER TABLE email_messages DISABLE ROW LEVEL SECURITY")
         stages.expand()
         connection.execute("CREATE VIEW mine AS SELECT * FROM email_messages")
-        with pytest.raises(Refused, match="view public.mine"):
+        with pytest.raises(Refused, match=r"view public\.mine"):
             stages.swap()
         assert stages.stage() == "compared"
 

@@ -93,8 +93,18 @@ def test_queue_age(env: Environment) -> None:
 
 def test_no_replica_passes_and_says_so(env: Environment) -> None:
     """Without a replica the gate passes and says that there is none."""
-    said = gates.sample(env, ["replication_lag"], time.time(), begun={})[0]
+    said = gates.sample(env, ["replication_lag"], time.time(), begun=gates.start(env))[0]
     assert (said.verdict, said.observed) == ("pass", "no replicas attached")
+
+
+def test_a_replica_that_is_gone_fails(env: Environment) -> None:
+    """A dead replica is not listed any more: it is missed by those of the start, and without these nothing is known."""
+    begun = gates.start(env)
+    assert begun["replicas"]["pg-oltp-1"] == []
+    begun["replicas"]["pg-oltp-1"] = ["standby"]
+    said = gates.sample(env, ["replication_lag"], time.time(), begun=begun)[0]
+    assert (said.verdict, said.observed) == ("fail", "no longer attached: standby of pg-oltp-1")
+    assert gates.sample(env, ["replication_lag"], time.time(), begun={})[0].verdict == "inconclusive"
 
 
 def test_kpis_of_databases(env: Environment) -> None:

@@ -27,5 +27,9 @@ def test_limit_and_page_are_shown_when_there_are_some() -> None:
 
 def test_errors_cross_a_process_boundary() -> None:
     """The JSON form names the kind and loses nothing."""
-    told = json.loads(json.dumps(Fenced("seen", limit="l", next="n", page="p").to_dict()))
-    assert told == {"kind": "Fenced", "exit_code": 1, "observed": "seen", "limit": "l", "next": "n", "page": "p"}
+    told = json.loads(json.dumps(Fenced("seen", limit="l", next="n", page="p", verdict="inconclusive").to_dict()))
+    assert told == {
+        "kind": "Fenced", "exit_code": 1, "observed": "seen", "limit": "l", "next": "n", "page": "p",
+        "verdict": "inconclusive",
+    }  # fmt: skip
+    assert Refused("inconclusive", next="").verdict == "fail"

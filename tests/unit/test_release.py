@@ -31,8 +31,9 @@ def test_stop_with_traffic_is_refused(balancer: FakeBalancer, tmp_path: Path) ->
     assert marker.exists() and balancer.rows["green-1"]["admin"] == 8
 
 
-def test_open_sessions_refuse(balancer: FakeBalancer, tmp_path: Path) -> None:
+def test_open_sessions_refuse(balancer: FakeBalancer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A session that outlives drain_timeout_seconds keeps the process alive."""
+    monkeypatch.setattr(release, "_listens", lambda application: True)
     marker = tmp_path / "stopped"
     env = environment(
         tmp_path, balancer.address, drain_timeout_seconds=0.2, release_stop_command=["touch", str(marker)]

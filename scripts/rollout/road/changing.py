@@ -1,23 +1,18 @@
-"""Steps on the databases: expand, swap, revert, compare, contract, refresh, scan, census."""
+"""Steps on the databases: expand, swap, revert, compare, contract, refresh, scan."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from rollout import performance_view
 from rollout.engine import changes, ledger
 from rollout.engine.comparison import source_of
 from rollout.engine.stages import Outcome, Stages
-from rollout.errors import Refused
+from rollout.errors import Failed
 from rollout.references import scan
 from rollout.road.context import Context, Facts, step
 
-CENSUS = """
-SELECT application_name AS name, count(*) AS sessions FROM pg_stat_activity
-WHERE datname = current_database() AND usename = %(role)s AND position(%(release)s IN application_name) = 0
-GROUP BY 1 ORDER BY 1
-"""
+COMPARABLE = ("copied", "compared", "swapped", "mismatched")
 ROWS = """
 SELECT c.relname AS name, max(c.reltuples)::bigint AS n
 FROM pg_class AS c JOIN pg_namespace AS s ON s.oid = c.relnamespace
@@ -32,6 +27,10 @@ def expand(context: Context, host: str) -> Facts:
     outcomes = _each(context, host, "expand")
     # Copies of the authority's rows; other chunked work (records of conflicts, of orphans) copies nothing.
     plan = changes.plan(context.environment.database(host).tier)
+    swapping = {change.name for change in plan if change.swaps}
+    fresh = {o.change: o.facts["compared"] for o in outcomes if o.change in swapping and o.facts.get("compared")}
+    if fresh:
+        _note_compared(context, host, fresh)
     names = {relation.split(".")[1] for change in plan for relation in change.declaration.authority}
     copies = [c for o in outcomes for c in o.facts.get("copies", [])]
     rows = sum(c["rows"] for c in copies if source_of(c["work"]) in names)
@@ -50,6 +49,7 @@ def swap(context: Context, host: str) -> Facts:
 @step("revert")
 def revert(context: Context, host: str) -> Facts:
     """Exchange the names back, last change first; the shadows stay in step for the next swap."""
+    _note_reverted(context, host)
     outcomes = _each(context, host, "revert", backwards=True)
     kept = [f"{o.change} {o.facts['held_ms']:.0f} ms" for o in outcomes if o.changed]
     with ledger.connect(context.environment.database(host)) as connection:
@@ -60,25 +60,43 @@ def revert(context: Context, host: str) -> Facts:
 
 @step("compare")
 def compare(context: Context, host: str) -> Facts:
-    """Compare authority and shadow of every change of a database that has one."""
+    """Compare authority and shadow of every change of a database that has one; raise Failed for the first that differs.
+
+    What was found is a fact of the run either way. On the way back a shadow that differs and was never the authority
+    is worth nothing: it is discarded, as the next expand would do, and does not stand in the way.
+    """
     database = context.environment.database(host)
     results: dict[str, Any] = {}
+    discarded: list[str] = []
+    wrong: list[Failed] = []
     for change in changes.plan(database.tier):
         with ledger.connect(database) as connection:
             if not change.swaps or not ledger.installed(connection):
                 continue
             report = context.report("compare", host, rows_by_name(connection))
             stages = Stages(connection, change, context.fence, context.environment.settings, report)
-            if stages.stage() in ("copied", "compared", "swapped", "mismatched"):
-                results[change.name] = stages.compare()
+            if stages.stage() not in COMPARABLE:
+                continue
+            worthless = context.phase == "rollback" and change.name not in _reverted(context, host)
+            if not (worthless and stages.stage() == "mismatched"):
+                try:
+                    results[change.name] = stages.compare()
+                except Failed as error:
+                    if not (worthless and stages.stage() == "mismatched"):
+                        results[change.name] = {"rows": 0, "failed": error.observed}
+                        wrong.append(error)
+                        continue
+            if worthless and stages.stage() == "mismatched":
+                stages.discard()
+                discarded.append(change.name)
+    _note_compared(context, host, results)
+    if wrong:
+        raise wrong[0]
     rows = sum(r["rows"] for r in results.values())
-    if results:
-        context.set_fact(f"compared.{host}", results)
-    return {
-        "changed": False,
-        "compared": results,
-        "say": f"compared {rows:,} rows, 0 differences" if results else "no shadow to compare with",
-    }
+    said = [f"compared {rows:,} rows, 0 differences"] if results else []
+    said += [f"discarded the shadow of {name}: it differed and was never swapped" for name in discarded]
+    return {"changed": bool(discarded), "compared": results, "discarded": discarded,
+            "say": "; ".join(said) or "no shadow to compare with"}
 
 
 @step("no_return")
@@ -127,27 +145,25 @@ def scan_references(context: Context, host: str) -> Facts:
     }
 
 
-@step("census")
-def census(context: Context, host: str) -> Facts:
-    """Refuse while any session of the application that is not of the new release is connected."""
-    database = context.environment.database(host)
-    deadline = time.monotonic() + context.environment.settings.drain_timeout_seconds
-    while True:
-        with ledger.connect(database) as connection:
-            rows = connection.execute(
-                CENSUS, {"role": database.app_role, "release": context.environment.settings.release_after}
-            ).fetchall()
-        if not rows:
-            return {"changed": False, "say": "no session of the old release"}
-        if time.monotonic() > deadline:
-            who = ", ".join(f"{r['sessions']} of {r['name'] or 'an unnamed client'}" for r in rows)
-            raise Refused(
-                f"{host}: sessions that may use the old names: {who}",
-                limit="0",
-                next="stop these clients, then invoke finalize; or invoke rollback, which starts blue again",
-                page="runbooks/deploy.md#census",
-            )
-        time.sleep(0.2)
+def _note_compared(context: Context, host: str, results: dict[str, Any]) -> None:
+    """Keep what a comparison found, for the checklist; a database that is contracted has nothing to compare any more."""
+    if results or context.phase != "finalize":
+        context.set_fact(f"compared.{host}", {"changes": results, **context.stamp()})
+
+
+def _note_reverted(context: Context, host: str) -> None:
+    """Keep, before anything is exchanged, which changes this rollback takes back: a repeat must still compare them."""
+    database, known = context.environment.database(host), _reverted(context, host)
+    with ledger.connect(database) as connection:
+        if not ledger.installed(connection):
+            return
+        swapped = {c.name for c in changes.plan(database.tier) if ledger.stage(connection, c.name) == "swapped"}
+    if swapped - known:
+        context.record(f"reverted.{host}", sorted(known | swapped))
+
+
+def _reverted(context: Context, host: str) -> set[str]:
+    return set(context.recorded(f"reverted.{host}") or [])
 
 
 def _each(context: Context, host: str, stage: str, *, backwards: bool = False) -> list[Outcome]:
@@ -159,9 +175,13 @@ def _each(context: Context, host: str, stage: str, *, backwards: bool = False) -
             if stage == "revert" and not ledger.installed(connection):
                 continue
             report = context.report(stage, host, rows_by_name(connection))
-            outcomes.append(
-                getattr(Stages(connection, change, context.fence, context.environment.settings, report), stage)()
-            )
+            stages = Stages(connection, change, context.fence, context.environment.settings, report)
+            try:
+                outcomes.append(getattr(stages, stage)())
+            except Failed as error:
+                if stages.stage() == "mismatched":
+                    _note_compared(context, host, {change.name: {"rows": 0, "failed": error.observed}})
+                raise
     return outcomes
 
 

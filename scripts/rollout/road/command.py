@@ -37,7 +37,7 @@ def play(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "failure.json").unlink(missing_ok=True)
     (folder / "progress.jsonl").unlink(missing_ok=True)
-    extra = {"rollout_request": request.to_dict(), "traffic_steps": environment.settings.traffic_steps_percent}
+    extra = {"rollout_request": request.to_dict()}
     argv = [
         str(Path(sys.executable).with_name("ansible-playbook")),
         str(ROOT / "playbooks" / f"{playbook}.yml"),
@@ -110,7 +110,9 @@ def _failure(folder: Path, status: int) -> RolloutError:
     if path.exists():
         told = json.loads(path.read_text())
         kind = KINDS.get(str(told["kind"]), Failed)
-        return kind(told["observed"], limit=told["limit"], next=told["next"], page=told["page"])
+        return kind(
+            told["observed"], limit=told["limit"], next=told["next"], page=told["page"], verdict=told["verdict"]
+        )
     lines = (folder / "ansible.log").read_text(errors="replace").splitlines()
     words = next(
         (line.strip() for line in reversed(lines) if "ERROR" in line or "fatal" in line or "msg" in line), "no message"

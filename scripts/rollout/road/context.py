@@ -19,6 +19,7 @@ from rollout.engine.ledger import Fence
 from rollout.environment import Environment
 from rollout.errors import Failed, Fenced, RolloutError
 from rollout.objectstore import ObjectStore
+from rollout.order import PhaseName
 from rollout.progress import Progress
 from rollout.session import Session
 
@@ -107,6 +108,25 @@ class Context:
         with self._alone():
             self.session.check()
             self.session.journal.append(kind, **facts)
+
+    def record(self, name: str, value: Any) -> None:
+        """Set a fact of the phase at work, which an attempt at it keeps; raise Fenced like `set_fact`."""
+        with self._alone():
+            self.session.record({name: value})
+
+    def recorded(self, name: str) -> Any:
+        """Return a fact of the phase at work, or None."""
+        return self.session.state().phases[self.phase].facts.get(name)
+
+    @property
+    def phase(self) -> PhaseName:
+        """The phase at work; a worker without one is a defect."""
+        assert self.session.phase is not None
+        return self.session.phase
+
+    def stamp(self) -> Facts:
+        """Return what a measurement carries, so that a later one can tell whether it still counts."""
+        return {"phase": self.phase, "token": self.request.token, "at": time.time()}
 
     def fact(self, name: str) -> Any:
         """Return a fact of the run, or None."""

@@ -14,7 +14,7 @@ from typing import Any
 from rollout import checklist, environment, order, preflight, release, runs, traffic
 from rollout.engine import changes, ledger
 from rollout.environment import Environment
-from rollout.errors import RolloutError
+from rollout.errors import BadInput, RolloutError
 from rollout.haproxy import Client
 from rollout.objectstore import ObjectStore
 from rollout.order import PhaseName, RunState
@@ -22,6 +22,7 @@ from rollout.road import command
 from rollout.road.context import Request
 from rollout.session import Session
 
+UNREADABLE = "unreadable"
 PLAYBOOKS: dict[PhaseName, str] = {
     "1": "01_prepare",
     "2": "02_rollout",
@@ -52,7 +53,7 @@ def run(
     env: Environment, phase: PhaseName, show: Callable[[dict[str, Any]], None], *, dry_run: bool = False, why: str = ""
 ) -> Ended:
     """Run a phase; raise what stopped it. With `dry_run` show what would be done: no lease, nothing written to any host."""
-    started, store, digest = time.monotonic(), ObjectStore(env.object_store), changes.digest()
+    started, store, digest = time.monotonic(), ObjectStore(env.object_store), _digest(phase)
     artifacts = Path(env.artifacts)
     artifacts.mkdir(parents=True, exist_ok=True)
     if dry_run:
@@ -82,8 +83,7 @@ def run(
         try:
             command.play(env, PLAYBOOKS[phase], request, show, lost=session.lost)
         except RolloutError as error:
-            verdict = "inconclusive" if "inconclusive" in error.observed else "fail"
-            session.failed(error.observed, verdict="inconclusive" if verdict == "inconclusive" else "fail")
+            session.failed(error.observed, verdict=error.verdict)
             checklist.write(env, store, session.state(), folder)
             raise
         seconds = round(time.monotonic() - started, 3)
@@ -92,6 +92,16 @@ def run(
         )
         paths = checklist.write(env, store, runs.read(store, session.run), folder)
     return Ended(runs.read(store, session.run), time.monotonic() - started, paths["markdown"])
+
+
+def _digest(phase: PhaseName) -> str:
+    """Return the plan's digest; a plan that cannot be read must not keep a rollback from giving the traffic back."""
+    try:
+        return changes.digest()
+    except BadInput:
+        if phase != "rollback":
+            raise
+        return UNREADABLE
 
 
 def _traffic_first(env: Environment, session: Session, show: Callable[[dict[str, Any]], None]) -> None:
@@ -103,6 +113,7 @@ def _traffic_first(env: Environment, session: Session, show: Callable[[dict[str,
         "after": done.after,
         "seconds": round(done.seconds, 3),
         "at": time.time(),
+        "token": session.token,
     }
     show({"step": "to_blue", "host": "load balancer", "rate": done.seconds,
           "text": f"done: {done.before:g} % -> {done.after:g} % on green; blue serves everything"})

@@ -27,6 +27,7 @@ def check_everything(context: Context, host: str) -> Facts:
             limit=bad[0]["limit"],
             next="mend it, then invoke deploy --phase 1",
             page="runbooks/deploy.md#preflight",
+            verdict="fail" if any(f["verdict"] == "fail" for f in bad) else "inconclusive",
         )
     return {"changed": False, "findings": findings, "say": f"preflight: {len(findings)} checks pass"}
 
@@ -36,6 +37,7 @@ def begin_snapshot(context: Context, host: str) -> Facts:
     """Choose where this attempt's objects go."""
     prefix = snapshots.new_prefix()
     context.set_fact("snapshot.prefix", prefix)
+    context.set_fact("snapshot.token", context.request.token)
     return {"prefix": prefix, "say": "a new snapshot begins"}
 
 
@@ -107,6 +109,8 @@ def compare_restored(context: Context, host: str) -> Facts:
     else:
         target = context.environment.database(host)
         compared = snapshots.compare_database(_snapshot_for(context, target), target)
+    facts = compared.model_dump(mode="json")
+    context.set_fact(f"proof.{host}", {**facts, **context.stamp()})
     if not compared.equal:
         raise Failed(
             f"{host}: the restored snapshot differs in {compared.differences_total} places:"
@@ -115,8 +119,6 @@ def compare_restored(context: Context, host: str) -> Facts:
             next="invoke deploy --phase 1 takes a new one",
             page="runbooks/restore.md#differs",
         )
-    facts = compared.model_dump(mode="json")
-    context.set_fact(f"proof.{host}", facts)
     things = "keys" if host == redis.host else f"rows in {compared.tables} tables"
     return {**facts, "say": f"equal: {compared.rows:,} {things}"}
 
@@ -142,7 +144,7 @@ def rehearse(context: Context, host: str) -> Facts:
         with ledger.connect(database) as connection:
             stages = Stages(connection, change, context.fence, context.environment.settings)
             times[change.name]["contract"] = stages.contract().to_dict()
-    context.set_fact(f"rehearsal.{host}", times)
+    context.set_fact(f"rehearsal.{host}", {**times, **context.stamp()})
     swaps = [t["swap"]["seconds"] for t in times.values()] + [t["revert"]["seconds"] for t in times.values()]
     return {
         "times": times,

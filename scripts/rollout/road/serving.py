@@ -1,4 +1,4 @@
-"""Steps on traffic and releases: ready, deploy, shift behind gates, watch, back to blue, stop."""
+"""Steps on releases and what serves: blue asked, a release deployed or stopped, KPIs measured."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from rollout import gates, kpis, release, traffic
+from rollout import kpis, release, traffic
 from rollout.environment import Application
-from rollout.errors import Failed, Refused
-from rollout.gates import Verdict
+from rollout.errors import Failed, Fenced, Refused
 from rollout.road.context import Context, Facts, step
 
 ANSWER_SECONDS = 10.0
@@ -37,7 +36,8 @@ def require_proven_snapshot(context: Context, host: str, before: str = "rollout"
         return {"changed": False, "say": "past the point of no return; contract goes on"}
     proofs = context.facts("proof")
     finished = state.phases["1"].finished
-    if not context.fact("manifest") or not proofs or finished is None:
+    equal = [p for p in proofs.values() if p["differences_total"] == 0]
+    if not context.fact("manifest") or not proofs or len(equal) < len(proofs) or finished is None:
         raise Refused(
             "this run has no proven snapshot", next="invoke deploy --phase 1", page="runbooks/deploy.md#phase-1"
         )
@@ -72,56 +72,36 @@ def stop_release(context: Context, host: str) -> Facts:
     return {"seconds": round(time.monotonic() - started, 3), "say": "drained, stopped"}
 
 
-@step("shift")
-def shift(context: Context, host: str, percent: int, *, passed: bool = False) -> Facts:
-    """Give green a share of the traffic; when a gate does not pass, give it all back to blue and raise Refused.
-
-    `passed`: this share has passed its gates before, so it is only taken again when green has less.
-    """
-    environment = context.environment
-    before = traffic.split(environment).percent
-    if before > percent or (passed and before == percent):
-        return {"changed": False, "say": f"{before:g} % on green already"}
-    begun = gates.start(environment)
-    done = traffic.shift(environment, percent)
-    context.journal("traffic_shifted", before=done.before, after=done.after, weights=dict(done.weights))
-    context.progress.say(
-        step="shift", host=host, text=f"{done.before:g} % -> {done.after:g} % on green; gates are watching"
-    )
-    verdicts = gates.evaluate(
-        environment,
-        gates.registry(),
-        time.time(),
-        begun=begun,
-        baseline=context.fact("blue_baseline") if percent == 100 else None,
-        on_sample=lambda v: context.progress.say(step="gates", host=host, text=_summary(v)),
-    )
-    _decide(context, verdicts, f"at {percent} %")
-    if percent < 100:
-        context.set_fact("blue_baseline", gates.baseline_of(verdicts))
-    return {
-        "percent": done.after,
-        "verdicts": [v.to_dict() for v in verdicts],
-        "say": f"{done.after:g} % on green; {_summary(verdicts)}",
-    }
+@step("stop_green")
+def stop_green(context: Context, host: str) -> Facts:
+    """Stop a green process on the way back. One that cannot be stopped is noted: it must not keep the schema forward."""
+    started, why = time.monotonic(), ""
+    try:
+        left = release.stop(context.environment, _application(context, host), insist=True)
+    except Fenced:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever the reason, the schema is to be taken back
+        why, left = getattr(error, "observed", "") or f"{type(error).__name__}: {error}", 0
+        context.journal("green_not_stopped", host=host, why=why)
+    context.record(f"not_stopped.{host}", why)
+    say = f"stopped with {left} sessions open" if left else "drained, stopped"
+    return {"seconds": round(time.monotonic() - started, 3), "left": left, "not_stopped": why,
+            "say": f"not stopped, the rollback goes on: {why}" if why else say}
 
 
-@step("watch")
-def watch(context: Context, host: str) -> Facts:
-    """Watch the gates for the agreed time at 100 %; when one does not pass, give the traffic back and raise Refused."""
-    environment, started = context.environment, time.time()
-    verdicts = gates.watch(
-        environment, environment.settings.cutover_watch_seconds, baseline=context.fact("blue_baseline"),
-        on_sample=lambda v: context.progress.say(step="watch", host=host, text=_summary(v)),
-    )
-    _decide(context, verdicts, "at 100 %")
-    context.set_fact("watched", {"since": started, "until": time.time(), "verdicts": [v.to_dict() for v in verdicts]})
-    return {
-        "changed": False,
-        "seconds": round(time.time() - started, 1),
-        "verdicts": [v.to_dict() for v in verdicts],
-        "say": _summary(verdicts),
-    }
+@step("require_green_stopped")
+def require_green_stopped(context: Context, host: str) -> Facts:
+    """Raise Failed, once everything else has been taken back, when a green process could not be stopped."""
+    green = [a.host for a in context.environment.colour("green")]
+    found = {name: context.recorded(f"not_stopped.{name}") for name in green}
+    wrong = [f"{name}: {why}" for name, why in found.items() if why]
+    if wrong:
+        raise Failed(
+            f"schema and traffic are back; green could not be stopped on {'; '.join(wrong)}",
+            next="end the process there, then invoke rollback",
+            page="runbooks/rollback.md#green-does-not-stop",
+        )
+    return {"changed": False, "say": f"green is stopped on {len(green)} hosts"}
 
 
 @step("measure_kpis")
@@ -155,30 +135,6 @@ def blue_answers(context: Context, host: str) -> Facts:
     application = _application(context, host)
     told = _answer(application)
     return {"changed": False, "answer": told, "say": f"{application.host} answers on every tier"}
-
-
-def _decide(context: Context, verdicts: list[Verdict], where: str) -> None:
-    """Return when all gates pass; otherwise give the traffic back to blue first, then raise Refused with the reason."""
-    if gates.worst(verdicts) == "pass":
-        return
-    done = traffic.to_blue(context.environment)
-    bad = next(v for value in ("fail", "inconclusive") for v in verdicts if v.verdict == value)
-    context.journal(
-        "gate_refused",
-        where=where,
-        verdicts=[v.to_dict() for v in verdicts],
-        traffic_back_seconds=round(done.seconds, 3),
-    )
-    quiet = bad.verdict == "inconclusive" and context.environment.name == "sandbox"
-    hint = "; gates need requests: invoke sandbox.load in another terminal" if quiet else ""
-    raise Refused(
-        f"gate {bad.name} {where} is {bad.verdict}: {bad.observed}; traffic is back on blue after {done.seconds:.1f} s",
-        limit=bad.limit, next=f"invoke rollback, or mend green and repeat the phase{hint}", page=bad.page,
-    )
-
-
-def _summary(verdicts: list[Verdict]) -> str:
-    return ", ".join(f"{v.name} {v.verdict}" + (f" ({v.observed})" if v.verdict != "pass" else "") for v in verdicts)
 
 
 def _application(context: Context, host: str) -> Application:

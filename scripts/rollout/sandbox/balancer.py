@@ -91,9 +91,13 @@ class Balancer(Server):
         return super().down()
 
     def _last_weights(self) -> dict[str, int]:
+        """Return green alone if that was last seen (blue may be gone by then), else as found: a share that was being tried
+        when HAProxy died, or an older one, is nothing to begin again with."""
         as_found = {name: AS_FOUND[name.split("-")[0]] for name in self.applications}
         try:
             seen = json.loads(self.layout.weights.read_text())
         except (FileNotFoundError, ValueError):
             return as_found
-        return {name: int(seen.get(name, weight)) for name, weight in as_found.items()}
+        last = {name: int(seen.get(name, weight)) for name, weight in as_found.items()}
+        green_alone = not any(weight for name, weight in last.items() if name.startswith("blue")) and any(last.values())
+        return last if green_alone else as_found

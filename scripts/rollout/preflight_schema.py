@@ -1,0 +1,29 @@
+"""What a change would not carry over: publications, views, rules, row security and triggers of a live database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rollout.engine import changes, ledger
+from rollout.engine.stages import SWAPPED
+from rollout.environment import Database
+
+SQL = Path(__file__).parent / "sql"
+
+
+def check(database: Database) -> tuple[bool, str]:
+    """Return whether nothing on a live database would be lost or broken by its tier's changes, and what would be.
+
+    Asked about the relations of changes that have not been swapped here; psycopg's errors are the caller's.
+    """
+    wrong: list[str] = []
+    with ledger.connect(database, "rollout-preflight") as connection:
+        plan = changes.plan(database.tier)
+        known = ledger.installed(connection)
+        stages = {c.name: ledger.stage(connection, c.name) if known else None for c in plan}
+        ahead = [c for c in plan if stages[c.name] not in SWAPPED]
+        relations = sorted({name for change in ahead for name in change.declaration.authority})
+        for file in ("preflight_publications.sql", "preflight_dependents.sql", "preflight_carried.sql"):
+            rows = connection.execute((SQL / file).read_bytes(), {"relations": relations}).fetchall()
+            wrong += [str(row["observed"]) for row in rows]
+    return not wrong, "; ".join(wrong) or f"{len(relations)} relations to be exchanged, nothing in the way"

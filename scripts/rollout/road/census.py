@@ -1,0 +1,47 @@
+"""The census before finalize: who is connected that may use the names that contract drops."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rollout.engine import changes, ledger
+from rollout.environment import Database
+from rollout.errors import Refused
+from rollout.road.context import Context, Facts, step
+
+SQL = Path(__file__).parents[1] / "sql" / "census.sql"
+COLOURS = ("blue", "green")
+LISTENER = "-references"
+
+
+@step("census")
+def census(context: Context, host: str) -> Facts:
+    """Refuse while a session is connected that is not of the new release and may use the old names."""
+    database = context.environment.database(host)
+    settings = context.environment.settings
+    deadline = time.monotonic() + settings.drain_timeout_seconds
+    while rows := foreign(database, settings.release_after):
+        if time.monotonic() > deadline:
+            who = ", ".join(f"{r['sessions']} of {r['role']} as {r['name'] or 'an unnamed client'}" for r in rows)
+            raise Refused(
+                f"{host}: sessions that may use the old names: {who}",
+                limit="0",
+                next="stop these clients, then invoke finalize; or invoke rollback, which starts blue again",
+                page="runbooks/deploy.md#census",
+            )
+        time.sleep(0.2)
+    return {"changed": False, "say": "no session of the old release"}
+
+
+def foreign(database: Database, release: str) -> list[dict[str, Any]]:
+    """Return the sessions, by role and name, that are not of `release` and may use a relation that contract replaces.
+
+    Of the application's role every session counts but those that call themselves exactly as the release does.
+    """
+    names = [f"penguin-{release}-{colour}{suffix}" for colour in COLOURS for suffix in ("", LISTENER)]
+    relations = [name for change in changes.plan(database.tier) for name in change.declaration.authority]
+    with ledger.connect(database) as connection:
+        values = {"app_role": database.app_role, "names": names, "relations": relations}
+        return connection.execute(SQL.read_bytes(), values).fetchall()
