@@ -14,5 +14,6 @@ ALTER TABLE public.content_inbox_message_refs ENABLE ALWAYS TRIGGER rollout_no_t
 
 -- On an empty table: nothing to check.
 ALTER TABLE v2.email_messages DROP CONSTRAINT IF EXISTS email_messages_storage_key_to_content_fkey;
+-- squawk-ignore constraint-missing-not-valid,adding-foreign-key-constraint
 ALTER TABLE v2.email_messages ADD CONSTRAINT email_messages_storage_key_to_content_fkey FOREIGN KEY (storage_key)
 REFERENCES public.email_content (storage_key);
