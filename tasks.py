@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from rollout.order import PhaseName
 from rollout.road import phase as phases
 from rollout.sandbox import lifecycle
 
+RUN_ID = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{4}Z-[0-9a-f]{4}")
 PHASES = {"1": "1", "prepare": "1", "2": "2", "rollout": "2", "3": "3", "cutover": "3"}
 ENV = "environment: sandbox (default), staging, production"
 DRY = "show what would be done; change nothing"
@@ -48,7 +50,7 @@ def _told(function: Callable[..., None]) -> Callable[..., None]:
             raise Exit(screen.for_environment(str(error), str(options.get("env", ""))), code=error.exit_code) from None
         except KeyboardInterrupt:
             raise Exit(
-                "interrupted; the same command goes on from here, invoke rollback takes it back", code=130
+                "interrupted\nnext: the same command goes on from here, or  invoke rollback", code=130
             ) from None
         except Exception as error:
             if options.get("debug"):
@@ -189,6 +191,8 @@ def checklist(
     """Render the checklist of a run from what it measured."""
     found = environment.load(env)
     store = ObjectStore(found.object_store)
+    if run and not RUN_ID.fullmatch(run):
+        raise BadInput(f"{run!r} is no run id", limit="as in 2026-01-31T0400Z-1a2b", next="invoke status names the newest")
     try:
         state = runs.read(store, run) if run else runs.current(store)
     except NotFound:
@@ -309,6 +313,8 @@ def sandbox_verify(c: Context, env: str = "sandbox", into: str = "", debug: bool
     folders = sorted(p.parent for p in Path(found.artifacts).glob("load-*/journal.jsonl"))
     if not into and not folders:
         raise BadInput("no load has left a journal", next="invoke sandbox.load")
+    if into and not (Path(into) / "journal.jsonl").is_file():
+        raise BadInput(f"{into} holds no journal of a load", next="give the folder that sandbox.load named")
     verified = verify(found, Path(into) if into else folders[-1])
     print(json.dumps(verified.to_dict(), indent=1))
     if not verified.passed:
@@ -324,7 +330,7 @@ def _number(flag: str, value: str) -> float:
         number = float(value)
     except ValueError:
         raise BadInput(f"--{flag} {value!r} is no number", next=f"--{flag} 1") from None
-    if number < 0 or math.isnan(number):
+    if number < 0 or not math.isfinite(number):
         raise BadInput(f"--{flag} {value}", limit="0 or more", next=f"--{flag} 1")
     return number
 

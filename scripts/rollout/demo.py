@@ -69,8 +69,8 @@ def main() -> int:
         from_time = time.time()
         time.sleep(BASELINE_SECONDS)
         to_time = time.time()
-        kills = random.Random(given.seed) if given.kill else None
-        passed = all(_phase(found, phase, measured, kills) for phase in given.order)
+        kills = random.Random(given.seed)
+        passed = all(_phase(found, p, measured, kills if p in given.kill else None) for p in given.order)
         _end(load)
         verified = verify(found, home / "load")
         summary = _summary(home, measured, verified, (from_time, to_time))
@@ -106,11 +106,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second")
     parser.add_argument("--order", default=ORDER, help=f"phases, comma separated (default {ORDER})")
     parser.add_argument("--name", default="demo", help="of its sandbox and of its folder below artifacts/")
-    parser.add_argument("--kill", action="store_true", help="kill -9 each command once in its middle, then give it again")
+    parser.add_argument(
+        "--kill", default="", help="phases whose command is killed (-9) once in its middle and given again, comma separated"
+    )
     parser.add_argument("--keep", action="store_true", help="leave the sandbox up")
     given = parser.parse_args()
     given.order = [name.strip() for name in given.order.split(",")]
-    unknown = sorted(set(given.order) - set(COMMANDS))
+    given.kill = [name.strip() for name in given.kill.split(",") if name.strip()]
+    unknown = sorted(set(given.order + given.kill) - set(COMMANDS))
     if unknown:
         parser.error(f"unknown phases {', '.join(unknown)}; known: {', '.join(COMMANDS)}")
     if given.rate <= 0 or given.scale <= 0:

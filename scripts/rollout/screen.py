@@ -29,7 +29,7 @@ NEXT: dict[PhaseName, str] = {
     "finalize": "invoke checklist",
     "rollback": COMMANDS["2"],
 }
-COMMAND = re.compile(r"invoke (?:deploy --phase \d|rollback|finalize|status|checklist)")
+COMMAND = re.compile(r"invoke (?:deploy --phase \d|rollback|finalize|status|checklist)(?! -e)")
 WORDS = {"finalize": "finalized", "rollback": "rolled back"}
 
 
@@ -66,7 +66,9 @@ class Screen:
         """Say how it ended and what comes next."""
         self.close()
         if ended.nothing_to_take_back:
-            self.console.print(f"nothing to take back: no phase has changed anything ({ended.seconds:.1f} s)")
+            back = ended.state.rolled_back if ended.state else None
+            why = f"rolled back at {back.when:%H:%M} UTC already" if back else "no phase has changed anything"
+            self.console.print(f"nothing to take back: {why} ({ended.seconds:.1f} s)")
         elif ended.checklist is None:
             self.console.print("dry run: nothing was changed")
             return
@@ -76,7 +78,9 @@ class Screen:
             self.console.print(
                 f"{word} in {ended.seconds:.1f} s{lossless}\nrun {ended.state.run}\nchecklist: {_shown(ended.checklist)}"
             )
-        self.console.print(for_environment(f"next: {NEXT[self.phase]}", self.environment.name))
+        proven = ended.state is None or ended.state.phases["1"].verdict == "pass"
+        following = NEXT[self.phase] if proven else COMMANDS["1"]
+        self.console.print(for_environment(f"next: {following}", self.environment.name))
 
     def close(self) -> None:
         """Give the terminal back, however the phase ended."""
@@ -111,21 +115,43 @@ def status(seen: dict[str, Any], *, as_json: bool) -> None:
         print()
         return
     console, run = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE), seen["run"]
+    if run is None and "run_error" in seen:
+        console.print(Text(f"{seen['environment']}: the run is not known: {seen['run_error']}", style="red"))
+        _observed(console, seen)
+        return
     if run is None:
         console.print(f"{seen['environment']}: no run has begun\nnext: {COMMANDS['1']}")
         return
     console.print(Text(f"run {run['run']}  {seen['environment']}  by {run['operator']}", style="bold"))
     table = Table("phase", "verdict", "seconds", "why", box=None, pad_edge=False)
+    lease = run["lease"]
     for name, phase in run["phases"].items():
+        left = phase["verdict"] == "running" and (lease is None or lease["phase"] != name)
         table.add_row(
-            name, phase["verdict"], "" if phase["seconds"] is None else f"{phase['seconds']:.1f}", phase["why"]
+            name,
+            "interrupted" if left else phase["verdict"],
+            "" if phase["seconds"] is None else f"{phase['seconds']:.1f}",
+            phase["why"],
         )
     console.print(table)
     if run["rolled_back"]:
         console.print(f"rolled back at {run['rolled_back']['when']}: {run['rolled_back']['why']}")
-    if (lease := run["lease"]) is not None:
+    if lease is not None:
         at_work = f"at work: {COMMANDS[lease['phase']]} of {lease['operator']} on {lease['host']} (pid {lease['pid']})"
         console.print(f"{at_work} since {lease['since']}")
+    _observed(console, seen)
+    rejects = seen["rejects"]
+    if run["finalized"] or run["no_return"]:
+        console.print("rollback: no longer possible, only a restore")
+    else:
+        console.print(
+            "rollback is lossless: "
+            + ("not known" if rejects is None else "yes" if rejects == 0 else f"no, {rejects} rows at risk")
+        )
+
+
+def _observed(console: Console, seen: dict[str, Any]) -> None:
+    """Print what balancer and ledgers say themselves."""
     green = seen["green_percent"]
     console.print(f"traffic: {f'{green:g} % on green' if green is not None else 'not known: ' + seen['traffic_error']}")
     for database in seen["databases"]:
@@ -135,14 +161,6 @@ def status(seen: dict[str, Any], *, as_json: bool) -> None:
             or "nothing begun"
         )
         console.print(f"  {database['host']:<16} {told}")
-    rejects = seen["rejects"]
-    if run["finalized"] or run["no_return"]:
-        console.print("rollback: no longer possible, only a restore")
-    else:
-        console.print(
-            "rollback is lossless: "
-            + ("not known" if rejects is None else "yes" if rejects == 0 else f"no, {rejects} rows at risk")
-        )
 
 
 def servers(found: list[dict[str, Any]], *, as_json: bool) -> None:

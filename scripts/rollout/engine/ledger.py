@@ -36,7 +36,7 @@ def connect(database: Database, application_name: str = "rollout") -> Iterator[C
     try:
         connection = psycopg.connect(database.conninfo(application_name), autocommit=True, row_factory=dict_row)
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[0]
         raise Failed(
             f"{database.host} does not answer: {reason}", next="look at its log, then repeat the command"
         ) from None

@@ -14,7 +14,7 @@ from typing import Any
 from rollout import checklist, environment, order, preflight, release, runs, traffic
 from rollout.engine import changes, ledger
 from rollout.environment import Environment
-from rollout.errors import BadInput, RolloutError
+from rollout.errors import BadInput, Failed, RolloutError
 from rollout.haproxy import Client
 from rollout.objectstore import ObjectStore
 from rollout.order import PhaseName, RunState
@@ -64,15 +64,7 @@ def run(
     if phase == "1":
         preflight.require_disk(env)
     operator = getpass.getuser()
-    with runs.open_phase(
-        store,
-        env.name,
-        phase,
-        operator=operator,
-        plan_digest=digest,
-        lease_seconds=env.settings.lease_seconds,
-        mirror=artifacts,
-    ) as session:
+    with _open(env, store, phase, operator, digest) as session:
         if session.nothing_to_take_back:
             session.passed(why=why or "asked for, with nothing to take back")
             return Ended(session.state(), time.monotonic() - started, None, nothing_to_take_back=True)
@@ -92,6 +84,29 @@ def run(
         )
         paths = checklist.write(env, store, runs.read(store, session.run), folder)
     return Ended(runs.read(store, session.run), time.monotonic() - started, paths["markdown"])
+
+
+def _open(env: Environment, store: ObjectStore, phase: PhaseName, operator: str, digest: str) -> Session:
+    """Open the phase of the run; where the store is away, a rollback still gives blue the traffic before it fails."""
+    try:
+        return runs.open_phase(
+            store,
+            env.name,
+            phase,
+            operator=operator,
+            plan_digest=digest,
+            lease_seconds=env.settings.lease_seconds,
+            mirror=Path(env.artifacts),
+        )
+    except Failed as error:
+        if phase != "rollback":
+            raise
+        done = traffic.to_blue(env)
+        raise Failed(
+            f"{error.observed}; traffic is on blue ({done.before:g} % -> {done.after:g} % on green), the schema is not back",
+            next="bring the object store back, then invoke rollback",
+            page="runbooks/rollback.md#traffic",
+        ) from error
 
 
 def _digest(phase: PhaseName) -> str:
@@ -141,9 +156,12 @@ def _start_blue(env: Environment, show: Callable[[dict[str, Any]], None]) -> Non
 
 def status(env: Environment) -> dict[str, Any]:
     """Return where the environment's run stands: what the store says, and what balancer and ledgers say themselves."""
-    state = runs.current(ObjectStore(env.object_store))
     seen: dict[str, Any] = {"environment": env.name, "observed": datetime.now(UTC).isoformat(timespec="seconds")}
-    seen["run"] = state.model_dump(mode="json", exclude={"facts"}) if state else None
+    try:
+        state = runs.current(ObjectStore(env.object_store))
+        seen["run"] = state.model_dump(mode="json", exclude={"facts"}) if state else None
+    except Failed as error:
+        seen["run"], seen["run_error"] = None, error.observed
     try:
         seen["green_percent"] = traffic.split(env).percent
     except RolloutError as error:
