@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
+
+from rollout.road.command import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 420
@@ -19,7 +22,10 @@ def test_the_road_loses_nothing() -> None:
     name = f"test-road-{os.getpid()}"
     given = ["--scale", "0.02", "--rate", "80", "--seed", "7", "--kill", "2,rollback,finalize"]
     argv = [sys.executable, "-m", "rollout.demo", "--name", name, *given]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
+    done = subprocess.run(
+        argv, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False,
+        preexec_fn=die_with_parent,
+    )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     summary = json.loads((ROOT / "artifacts" / name / "summary.json").read_text())
     assert summary["requests"] > 1000
@@ -33,6 +39,8 @@ def test_the_road_loses_nothing() -> None:
     left = [p.pid for p in psutil.process_iter() if name in " ".join(_words(p))]
     assert left == []
     assert not (ROOT / ".sandbox" / name).exists()
+    for folder in (name, f"sandbox-{name}"):
+        shutil.rmtree(ROOT / "artifacts" / folder)  # kept when something above failed
 
 
 def _words(process: psutil.Process) -> list[str]:
