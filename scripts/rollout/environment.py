@@ -120,6 +120,7 @@ class Settings(_Strict):
     release_build_command: list[str]
     release_start_command: list[str]
     release_stop_command: list[str]
+    release_application_names: list[str]
 
 
 class Environment(_Strict):

@@ -145,7 +145,8 @@ class Servers:
         """
         numbers = dict.fromkeys(Settings.model_fields, 1)
         words = dict.fromkeys(("release_before", "release_after"), "v1")
-        lists = {name: ["true"] for name in ("release_build_command", "release_start_command", "release_stop_command")}
+        commands = ("release_build_command", "release_start_command", "release_stop_command")
+        lists = {name: ["true"] for name in (*commands, "release_application_names")}
         return Environment.model_validate(
             {
                 "name": "sandbox",

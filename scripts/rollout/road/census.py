@@ -12,8 +12,6 @@ from rollout.errors import Refused
 from rollout.road.context import Context, Facts, step
 
 SQL = Path(__file__).parents[1] / "sql" / "census.sql"
-COLOURS = ("blue", "green")
-LISTENER = "-references"
 
 
 @step("census")
@@ -22,7 +20,8 @@ def census(context: Context, host: str) -> Facts:
     database = context.environment.database(host)
     settings = context.environment.settings
     deadline = time.monotonic() + settings.drain_timeout_seconds
-    while rows := foreign(database, settings.release_after):
+    names = [name.format(release=settings.release_after) for name in settings.release_application_names]
+    while rows := foreign(database, names):
         if time.monotonic() > deadline:
             who = ", ".join(f"{r['sessions']} of {r['role']} as {r['name'] or 'an unnamed client'}" for r in rows)
             raise Refused(
@@ -35,12 +34,11 @@ def census(context: Context, host: str) -> Facts:
     return {"changed": False, "say": "no session of the old release"}
 
 
-def foreign(database: Database, release: str) -> list[dict[str, Any]]:
-    """Return the sessions, by role and name, that are not of `release` and may use a relation that contract replaces.
+def foreign(database: Database, names: list[str]) -> list[dict[str, Any]]:
+    """Return the sessions, by role and name, whose name is none of `names` and that may use a relation that contract replaces.
 
-    Of the application's role every session counts but those that call themselves exactly as the release does.
+    Of the application's role every session counts but those that call themselves exactly so.
     """
-    names = [f"penguin-{release}-{colour}{suffix}" for colour in COLOURS for suffix in ("", LISTENER)]
     relations = [name for change in changes.plan(database.tier) for name in change.declaration.authority]
     with ledger.connect(database) as connection:
         values = {"app_role": database.app_role, "names": names, "relations": relations}
