@@ -23,6 +23,7 @@ async def record(request: Request) -> Response:
     async with stores.transaction("olap") as connection:
         billing = await stores.first(connection, "olap", "add_billing_counters", values)
         values["billing_id"] = billing["id"] if billing else None
+        await stores.first(connection, "olap", "lock_campaign", values)
         if await stores.run(connection, "olap", "add_campaign_counters", values) == 0:
             await stores.run(connection, "olap", "start_campaign_counters", values)
     return answer({"billing_id": values["billing_id"]})

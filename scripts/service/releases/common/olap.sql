@@ -1,5 +1,9 @@
 -- Statements on olap that both releases share. Billing comes first, then the campaign: one lock order for every writer.
 
+-- name: lock_campaign
+-- campaign_analytics has no unique key on campaign_id: two first records of one campaign must not both start a row.
+SELECT pg_advisory_xact_lock(hashtextextended(%(campaign_id)s::text, 0));
+
 -- name: add_campaign_counters
 UPDATE campaign_analytics
 SET sent = coalesce(sent, 0) + %(sent)s::int, delivered = coalesce(delivered, 0) + %(delivered)s::int,
