@@ -30,7 +30,7 @@ tools
 
 figures, one object a tool and size (null: the tool has no such thing)
   baseline_ during_ after_  latency of statements due before, during and after the tool's work, from the scheduled instant
-  longest_stall_over_baseline_ms  the longest latency during, less the baseline's p99
+  longest_stall_over_baseline_ms  the longest latency during, less the baseline's median
   rows_per_s              rows of the copy by its seconds
   offline_rows_per_s      INSERT ... SELECT, without load, into a table with the same indexes (see filled_with_indexes, offline)
   total_seconds           from the tool's start until the new table stands under the old name
@@ -39,6 +39,7 @@ figures, one object a tool and size (null: the tool has no such thing)
                           bulk_: one UPDATE of up to 10,000 rows)
   swap_ms, rollback_ms    how long the locks were held, the longest of each
   lost_writes             acknowledged writes that the table under the old name does not show at the end; each is looked up
+  load_average_1m         of the machine before and after: figures of a machine that others keep busy are theirs as well
   steps                   latencies in each part of the tool's work; facts: what else it said; aims: reached or not (rollout only)
 """
 
@@ -80,10 +81,10 @@ def _arguments() -> argparse.Namespace:
     one.add_argument("--rate", default=200.0, type=_positive, help="statements a second (default 200)")
     one.add_argument("--connections", default=8, type=int, choices=range(1, 41), metavar="1..40", help="of the load (8)")
     one.add_argument("--seed", default=1, type=int, help="of the load (default 1)")
-    one.add_argument("--bin", type=Path, metavar="DIR", help="server programs (default: Debian's 15 with pg_repack, else 18)")
-    one.add_argument("--directory", type=Path, metavar="DIR", help="where the server's folder is made (default: as mktemp does)")
+    one.add_argument("--bin", type=_folder, metavar="DIR", help="server programs (default: Debian's 15 with pg_repack, else 18)")
+    one.add_argument("--directory", type=_folder, metavar="DIR", help="where the server's folder is made (default: as mktemp does)")
     one.add_argument("--no-install", action="store_true", help="do not install pg_repack when it is missing")
-    one.add_argument("--json", type=Path, metavar="FILE", help="write the objects there, as a list, instead of a table")
+    one.add_argument("--json", type=_file, metavar="FILE", help="write the objects there, as a list, instead of a table")
     return parser.parse_args()
 
 
@@ -100,6 +101,20 @@ def _tools(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"unknown tools {', '.join(unknown)}; known: {', '.join(change.TOOLS)}")
     return names
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text).absolute()  # servers are started elsewhere
+    if not folder.is_dir():
+        raise argparse.ArgumentTypeError(f"{folder} is no folder")
+    return folder
+
+
+def _file(text: str) -> Path:
+    file = Path(text).absolute()
+    if not file.parent.is_dir() or file.is_dir():
+        raise argparse.ArgumentTypeError(f"{file} cannot be written")  # better now than after an hour
+    return file
 
 
 def _positive(text: str) -> float:

@@ -80,8 +80,9 @@ def _size(running: Server, rows: int, options: Options, lacking: dict[str, str])
             options.say(f"  {tool}: not measured: {lacking[tool]}")
             continue
         running.create("bench", seeded)
+        busy = round(os.getloadavg()[0], 2)
         try:
-            found.append(_tool(running, tool, rows, options, offline))
+            found.append(_tool(running, tool, rows, options, offline) | {"load_average_1m": [busy, round(os.getloadavg()[0], 2)]})
         except (RolloutError, psycopg.Error) as error:
             found.append(result.unmeasured(tool, rows, str(error), failed=True))
         running.drop("bench")
@@ -95,11 +96,12 @@ def _tool(running: Server, tool: str, rows: int, options: Options, offline: dict
     watch, settle = options.seconds * WATCH_SHARE, options.seconds * SETTLE_SHARE
     without = overhead.measure(running, "bench", rows, watch, options.seed) if tool == result.OURS else None
     plan = Plan(running.conninfo("bench", CLIENT), options.rate, options.connections, rows, options.seed)
-    with Load(plan) as load, running.connect("bench") as superuser:
+    with running.connect("bench") as superuser:
+        data.calm(superuser)
+    with Load(plan) as load:
         subject = Subject(running, "bench", rows, watch, options.seed, load, without)
         load.run()
         time.sleep(options.seconds * WARM_SHARE)
-        superuser.execute("CHECKPOINT")
         baseline_start = time.monotonic()
         time.sleep(options.seconds)
         start = time.monotonic()
@@ -128,10 +130,7 @@ def _about(running: Server, options: Options) -> dict[str, Any]:
             "statements_per_s": options.rate, "connections": options.connections, "percent": MIX, "seed": options.seed,
             "baseline_seconds": options.seconds, "prepared": True, "open_loop": True,
         },
-        "machine": {
-            "cpus": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-            "load_average_before": [round(x, 2) for x in os.getloadavg()],
-        },
+        "machine": {"cpus": os.cpu_count(), "memory_gib": round(psutil.virtual_memory().total / 2**30, 1)},
     }  # fmt: skip
 
 

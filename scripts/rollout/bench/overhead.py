@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from rollout.bench.data import calm
 from rollout.bench.server import CLIENT, Server
 
 INSERT = (
@@ -51,12 +52,12 @@ def measure(server: Server, dbname: str, rows: int, seconds: float, seed: int) -
     with server.connect(dbname) as superuser, server.connect(dbname, CLIENT) as client:
         client.prepare_threshold = 0
         # Each measurement begins behind a checkpoint, where the first write of a page costs most, on every one alike.
-        superuser.execute("CHECKPOINT")
+        calm(superuser)
         single = _single(client, rows, seconds, chance)
         client.execute("SET synchronous_commit = off")
         unflushed = _single(client, rows, seconds, chance)
         client.execute("SET synchronous_commit = on")
-        superuser.execute("CHECKPOINT")
+        calm(superuser)
         many = min(BULK_ROWS, max(1, rows // 2))
         bulk = statistics.median(_bulk(client, rows, many, chance) for _ in range(BULK_TIMES))
     return Cost(single * 1000, unflushed * 1000, bulk * 1000, many)
