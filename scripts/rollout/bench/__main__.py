@@ -33,6 +33,7 @@ figures, one object a tool and size (null: the tool has no such thing)
   longest_stall_over_baseline_ms  the longest latency during, less the baseline's median
   rows_per_s              rows of the copy by its seconds
   offline_rows_per_s      INSERT ... SELECT, without load, into a table with the same indexes (see filled_with_indexes, offline)
+  copy_, built_share_of_offline  the copy by that; the copy and its indexes by an INSERT ... SELECT into a table with all of them
   total_seconds           from the tool's start until the new table stands under the old name
   compare_share           seconds of the comparison by those of the copy
   write_overhead          median of single-row committed writes, sync on by sync off (unflushed_: without waiting for the disk;
@@ -82,7 +83,7 @@ def _arguments() -> argparse.Namespace:
     one.add_argument("--connections", default=8, type=int, choices=range(1, 41), metavar="1..40", help="of the load (8)")
     one.add_argument("--seed", default=1, type=int, help="of the load (default 1)")
     one.add_argument("--bin", type=_folder, metavar="DIR", help="server programs (default: Debian's 15 with pg_repack, else 18)")
-    one.add_argument("--directory", type=_folder, metavar="DIR", help="where the server's folder is made (default: as mktemp does)")
+    one.add_argument("--directory", type=_folder, metavar="DIR", help="where the server's folder is made (default: as mktemp)")
     one.add_argument("--no-install", action="store_true", help="do not install pg_repack when it is missing")
     one.add_argument("--json", type=_file, metavar="FILE", help="write the objects there, as a list, instead of a table")
     return parser.parse_args()

@@ -48,7 +48,7 @@ class Options:
 def run(options: Options) -> list[result.Object]:
     """Return one object a tool and size; raise RolloutError when nothing can be measured at all."""
     chosen = programs.choose(options.folder, repack="pg_repack" in options.tools, install=options.install)
-    lacking = {"pg_repack": chosen.lacking, result.OURS: rollout_engine.lacking()}
+    lacking = {"pg_repack": chosen.lacking}
     objects: list[result.Object] = []
     needed = data.needed_bytes(max(options.rows)) + WAL_BYTES
     with server.running(chosen, options.directory, needed) as running:
