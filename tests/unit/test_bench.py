@@ -9,6 +9,7 @@ import pytest
 
 from rollout.bench import result
 from rollout.bench.__main__ import main
+from rollout.bench.programs import upgrades
 from rollout.bench.promises import Promises
 from rollout.bench.samples import Samples, quiet_from, window
 
@@ -82,3 +83,14 @@ def test_bad_input_ends_with_2(arguments: list[str], monkeypatch: pytest.MonkeyP
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
+
+
+def test_an_installation_that_upgrades_a_server_is_seen() -> None:
+    """What is new has no installed version in brackets; what is replaced has."""
+    planned = """Inst libpq5 [15.18-0+deb12u1] (15.20-0+deb12u1 Debian-Security:12/oldstable-security [amd64])
+Inst postgresql-15 [15.18-0+deb12u1] (15.20-0+deb12u1 Debian-Security:12/oldstable-security [amd64])
+Inst postgresql-15-repack (1.4.8-1+deb12u1 Debian-Security:12/oldstable-security [amd64])
+Conf postgresql-15-repack (1.4.8-1+deb12u1 Debian-Security:12/oldstable-security [amd64])
+"""
+    assert upgrades(planned) == ["libpq5", "postgresql-15"]
+    assert upgrades(planned.splitlines()[2]) == []

@@ -25,7 +25,7 @@ a statement or lost a write.
 tools
   one_transaction         CREATE TABLE, INSERT ... SELECT, RENAME in one transaction: what is written meanwhile is lost
   one_transaction_locked  the same behind LOCK TABLE: nothing is lost, everybody waits
-  pg_repack               Debian's package for Postgres 15; as root it is installed when it is missing (--no-install: not)
+  pg_repack               Debian's package for Postgres 15; as root it is installed if that upgrades nothing (--no-install: never)
   rollout                 this repository's engine: expand, copy, compare, swap, revert, expand, swap, contract
 
 figures, one object a tool and size (null: the tool has no such thing)
@@ -54,7 +54,7 @@ def main() -> int:
         objects = change.run(change.Options(
             rows=given.rows, tools=given.tools, seconds=given.seconds, rate=given.rate, connections=given.connections,
             seed=given.seed, folder=given.bin, directory=given.directory, install=not given.no_install,
-            say=lambda words: tells.print(words, markup=False),
+            say=lambda words: tells.print(words, markup=False), keep=lambda objects: _keep(objects, given.json),
         ))  # fmt: skip
     except RolloutError as error:
         tells.print(str(error), markup=False)
@@ -62,11 +62,14 @@ def main() -> int:
     except KeyboardInterrupt:
         tells.print("interrupted: nothing is left running")
         return 130
-    if given.json is not None:
-        given.json.write_text(json.dumps(objects, indent=1) + "\n")
-    else:
+    if given.json is None:
         report.show(objects, Console(highlight=False, width=None if sys.stdout.isatty() else report.WIDE))
     return 0 if result.good(objects) else 1
+
+
+def _keep(objects: list[result.Object], file: Path | None) -> None:
+    if file is not None:
+        file.write_text(json.dumps(objects, indent=1) + "\n")
 
 
 def _arguments() -> argparse.Namespace:

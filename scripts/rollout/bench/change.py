@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,15 @@ TOOLS: dict[str, Callable[[Subject], Measured]] = {
 WAL_BYTES = 2 * server.MAX_WAL_GIB * 2**30
 WARM_SHARE, WATCH_SHARE, SETTLE_SHARE = 0.25, 0.2, 0.1
 Say = Callable[[str], None]
+Keep = Callable[[list[result.Object]], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure. `seconds`: the baseline's length, from which those of all other phases follow."""
+    """What to measure. `seconds`: the baseline's length, from which those of all other phases follow.
+
+    `say` hears of progress; `keep` gets all objects so far after each tool: what took an hour outlives an interruption.
+    """
 
     rows: list[int]
     tools: list[str]
@@ -43,6 +47,7 @@ class Options:
     directory: Path | None
     install: bool
     say: Say = field(default=lambda _: None)
+    keep: Keep = field(default=lambda _: None)
 
 
 def run(options: Options) -> list[result.Object]:
@@ -56,39 +61,39 @@ def run(options: Options) -> list[result.Object]:
         postgres, cpus = about["versions"]["postgres"], about["machine"]["cpus"]
         options.say(f"Postgres {postgres} on {cpus} cores, {options.rate:g} statements/s")
         for rows in options.rows:
-            found = _size(running, rows, options, lacking)
-            objects += [{**o, **about} for o in found]
-    told = result.aims(objects)
-    for o in objects:
-        if o["tool"] == result.OURS:
-            o["aims"] = [aim for aim in told if aim["rows"] in (o["rows"], None)]
+            for found in _size(running, rows, options, lacking):
+                objects.append({**found, **about})
+                told = result.aims(objects)
+                for o in objects:
+                    if o["tool"] == result.OURS:
+                        o["aims"] = [aim for aim in told if aim["rows"] in (o["rows"], None)]
+                options.keep(objects)
     return objects
 
 
-def _size(running: Server, rows: int, options: Options, lacking: dict[str, str]) -> list[result.Object]:
-    """Measure every tool at one size."""
+def _size(running: Server, rows: int, options: Options, lacking: dict[str, str]) -> Iterator[result.Object]:
+    """Measure every tool at one size, one after the other."""
     seeded = f"seed_{rows}"
     row_bytes = data.seed(running, seeded, rows)
     options.say(f"\n{rows:,} rows of {row_bytes:.0f} bytes")
     offline = {definition: data.offline(running, seeded, rows, definition) for definition in ("none", "key", "all")}
     rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in offline.items())
     options.say(f"  offline INSERT ... SELECT, rows/s by the copy's indexes: {rates}")
-    found = []
     for tool in options.tools:
         if lacking.get(tool):
-            found.append(result.unmeasured(tool, rows, lacking[tool]))
             options.say(f"  {tool}: not measured: {lacking[tool]}")
+            yield result.unmeasured(tool, rows, lacking[tool])
             continue
         running.create("bench", seeded)
         busy = round(os.getloadavg()[0], 2)
         try:
-            found.append(_tool(running, tool, rows, options, offline) | {"load_average_1m": [busy, round(os.getloadavg()[0], 2)]})
+            found = _tool(running, tool, rows, options, offline)
         except (RolloutError, psycopg.Error) as error:
-            found.append(result.unmeasured(tool, rows, str(error), failed=True))
+            found = result.unmeasured(tool, rows, str(error), failed=True)
         running.drop("bench")
-        options.say(_line(found[-1]))
+        options.say(_line(found))
+        yield {**found, "row_bytes": row_bytes, "load_average_1m": [busy, round(os.getloadavg()[0], 2)]}
     running.drop(seeded)
-    return [{**o, "row_bytes": row_bytes} for o in found]
 
 
 def _tool(running: Server, tool: str, rows: int, options: Options, offline: dict[str, float]) -> result.Object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -63,23 +64,33 @@ def version(program: Path) -> str:
 
 
 def _install() -> str:
-    """Get the Debian packages; return why not, or nothing."""
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        return "not installed, and only root can with apt-get: apt-get install postgresql-15-repack"
-    # The lists of a fresh machine are empty: ask for them only when the packages are not known.
-    for steps in ([_get("install")], [["apt-get", "-qq", "update"], _get("install")]):
-        for argv in steps:
-            try:
-                done = subprocess.run(
-                    argv, capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS, env=QUIETLY, cwd="/"
-                )
-            except subprocess.TimeoutExpired:
-                return f"{' '.join(argv)} did not end within {INSTALL_SECONDS} s"
-            said = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        if done.returncode == 0:
-            return ""
-    return f"apt-get install {' '.join(PACKAGES)}: {said}"
+    """Get the Debian packages; return why not, or nothing.
+
+    Nothing that is installed is upgraded for it: that would restart, or stop, servers that have nothing to do with us.
+    """
+    program = shutil.which("apt-get")
+    if os.geteuid() != 0 or program is None:
+        return f"not installed, and only root can with apt-get: apt-get install {PACKAGES[-1]}"
+    try:
+        planned = _apt(program, "--simulate", "install", *PACKAGES)
+        if planned.returncode != 0:  # a fresh machine's lists are empty
+            _apt(program, "update")
+            planned = _apt(program, "--simulate", "install", *PACKAGES)
+        if upgraded := upgrades(planned.stdout):
+            return f"installing {PACKAGES[-1]} upgrades {', '.join(upgraded)}: do that yourself"
+        done = planned if planned.returncode else _apt(program, "install", *PACKAGES)
+    except subprocess.TimeoutExpired as error:
+        return f"{' '.join(error.cmd)} did not end within {INSTALL_SECONDS} s"
+    return "" if done.returncode == 0 else f"apt-get: {(done.stderr.strip().splitlines() or ['no output'])[-1]}"
 
 
-def _get(verb: str) -> list[str]:
-    return ["apt-get", "-qq", "-y", "--no-install-recommends", verb, *PACKAGES]
+def upgrades(planned: str) -> list[str]:
+    """Return the packages that an apt-get simulation would replace with another version: `Inst name [installed] (new ...)`."""
+    return re.findall(r"(?m)^Inst (\S+) \[", planned)
+
+
+def _apt(program: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [program, "-qq", "-y", "--no-install-recommends", *words],
+        capture_output=True, text=True, check=False, timeout=INSTALL_SECONDS, env=QUIETLY, cwd="/",
+    )  # fmt: skip

@@ -11,7 +11,9 @@ from rollout.bench.result import Object, aims
 WIDE = 200  # columns where there is no terminal
 COLUMNS = {
     "stall ms": "longest_stall_over_baseline_ms", "p99 before": "baseline_p99_ms", "during": "during_p99_ms",
-    "after": "after_p99_ms", "rows/s": "rows_per_s", "of offline": "copy_share_of_offline", "built": "built_share_of_offline", "seconds": "total_seconds",
+    "after": "after_p99_ms",
+    "rows/s": "rows_per_s", "of offline": "copy_share_of_offline", "built": "built_share_of_offline",
+    "seconds": "total_seconds",
     "compare": "compare_share", "write": "write_overhead", "bulk": "bulk_write_overhead", "swap ms": "swap_ms",
     "back ms": "rollback_ms", "failed": "failed_statements", "lost": "lost_writes",
 }  # fmt: skip

@@ -13,7 +13,8 @@ from rollout.bench.subject import Measured, Step
 FIGURES = (
     "baseline_p50_ms", "baseline_p99_ms", "baseline_max_ms", "during_p50_ms", "during_p99_ms", "during_max_ms",
     "after_p50_ms", "after_p99_ms", "after_max_ms", "longest_stall_over_baseline_ms", "rows_per_s", "offline_rows_per_s",
-    "copy_share_of_offline", "built_share_of_offline", "total_seconds", "compare_share", "write_overhead", "unflushed_write_overhead",
+    "copy_share_of_offline", "built_share_of_offline", "total_seconds", "compare_share",
+    "write_overhead", "unflushed_write_overhead",
     "bulk_write_overhead", "swap_ms", "rollback_ms", "failed_statements", "lost_writes",
 )  # fmt: skip
 OURS = "rollout"
@@ -60,7 +61,8 @@ def measured(
     built_seconds = did.facts["copy_seconds"] + did.facts.get("index_seconds", 0)
     figures |= did.write_overhead | {
         "rows_per_s": did.rows_per_s, "offline_rows_per_s": beside, "copy_share_of_offline": did.rows_per_s / beside,
-        "built_share_of_offline": rows / built_seconds / offline["all"], "compare_share": did.compare_share, "swap_ms": did.swap_ms, "rollback_ms": did.rollback_ms,
+        "built_share_of_offline": rows / built_seconds / offline["all"],
+        "compare_share": did.compare_share, "swap_ms": did.swap_ms, "rollback_ms": did.rollback_ms,
         "total_seconds": did.facts["total_seconds"], "failed_statements": sum(samples.failed),
         "lost_writes": seen.lookup["lost_writes"],
     }  # fmt: skip

@@ -119,7 +119,7 @@ def _cost(subject: Subject) -> overhead.Cost:
 
 def _folder(below: Path) -> Path:
     folder = below / CHANGE
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "change.yml").write_text(yaml.safe_dump(DECLARATION))
     return folder
 
