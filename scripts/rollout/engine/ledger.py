@@ -43,6 +43,8 @@ def connect(database: Database, application_name: str = "rollout") -> Iterator[C
         raise Failed(
             f"{database.host} does not answer: {reason}", next="look at its log, then repeat the command"
         ) from None
+    # Statements that psycopg prepares by itself would take ours with them when it forgets them (engine/rewrite/description.py).
+    connection.prepare_threshold = None
     with connection:
         yield connection
 
@@ -149,6 +151,6 @@ def forget_checkpoints(connection: Connection, change: str) -> None:
 
 
 def rejects(connection: Connection) -> int:
-    """Return how many rows the reject ledger holds."""
-    row = connection.execute("SELECT count(*) AS n FROM rollout.rejects").fetchone()
+    """Return how many rows the reject ledger holds that a rollback would leave behind."""
+    row = connection.execute("SELECT count(*) AS n FROM rollout.rejects WHERE taken_back IS NULL").fetchone()
     return int(row["n"]) if row else 0

@@ -38,7 +38,8 @@ SELECT jsonb_build_object(
             'name', a.attname, 'number', a.attnum, 'type', format_type(a.atttypid, a.atttypmod), 'not_null', a.attnotnull,
             'default', pg_get_expr(d.adbin, d.adrelid), 'identity', a.attidentity, 'generated', a.attgenerated,
             'storage', a.attstorage, 'compression', a.attcompression,
-            'statistics', nullif(a.attstattarget, -1), 'options', to_jsonb(a.attoptions),
+            'statistics', nullif(a.attstattarget, -1), -- Only what ALTER TABLE can set: some builds keep marks of their own here.
+            'options', (SELECT jsonb_agg(o ORDER BY o) FROM unnest(a.attoptions) AS o WHERE o ~ '^n_distinct(_inherited)?='),
             'collation', CASE WHEN a.attcollation <> ty.typcollation THEN a.attcollation::regcollation::text END,
             'comment', col_description(c.oid, a.attnum), 'acl', a.attacl::text[],
             'sequence', pg_get_serial_sequence(c.oid::regclass::text, a.attname),
@@ -141,7 +142,7 @@ SELECT jsonb_build_object(
     'dependents', coalesce((
         SELECT jsonb_agg(DISTINCT jsonb_build_object(
             'kind', CASE WHEN x.relkind = 'm' THEN 'materialised view' WHEN r.rulename <> '_RETURN' THEN 'rule' ELSE 'view' END,
-            'name', format('%%I.%%I', xn.nspname, x.relname), 'definition', pg_get_viewdef(x.oid), 'rule', r.rulename,
+            'name', format('%I.%I', xn.nspname, x.relname), 'definition', pg_get_viewdef(x.oid), 'rule', r.rulename,
             'options', array_to_string(x.reloptions, ', '), 'columns', (
                 SELECT jsonb_agg(DISTINCT a.attname) FROM pg_depend AS e JOIN pg_attribute AS a
                     ON a.attrelid = c.oid AND a.attnum = e.refobjsubid AND a.attnum > 0
@@ -173,4 +174,4 @@ SELECT jsonb_build_object(
     ), '[]')
 ) AS description
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname = %(schema)s AND c.relname = %(name)s AND c.relkind IN ('r', 'p', 'v')
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v')
