@@ -28,6 +28,15 @@ def test_a_statement_belongs_to_the_window_in_which_it_was_due() -> None:
     assert (seen.statements, seen.max_ms) == (2, 7000.0)
 
 
+def test_the_client_s_own_lateness_is_told_apart() -> None:
+    """It is in the latency, and the longest without it is told beside: of each statement, not of the worst two."""
+    made = Samples()
+    made.add(1.0, 0.5, 0.4, failed=False)
+    made.add(1.1, 0.3, 0.0, failed=False)
+    seen = window(made, 1.0, 2.0)
+    assert (seen.max_ms, seen.client_lag_max_ms, seen.max_beside_lag_ms) == (500.0, 400.0, 300.0)
+
+
 def test_a_window_without_statements_has_no_figures() -> None:
     """No data is no figure, above all not a good one."""
     assert window(samples((0.5, 3.0)), 1.0, 2.0).max_ms is None

@@ -36,9 +36,10 @@ figures, one object a tool and size (null: the tool has no such thing)
   copy_, built_share_of_offline  the copy by that; the copy and its indexes by an INSERT ... SELECT into a table with all of them
   total_seconds           from the tool's start until the new table stands under the old name
   compare_share           seconds of the comparison by those of the copy
-  write_overhead          median of single-row committed writes, sync on by sync off (unflushed_: without waiting for the disk;
-                          bulk_: one UPDATE of up to 10,000 rows)
+  write_overhead          median of single-row committed writes, sync on by sync off (the better of before and after the change);
+                          unflushed_: without waiting for the disk; bulk_: one UPDATE of up to 10,000 rows
   swap_ms, rollback_ms    how long the locks were held, the longest of each
+  client_lag_max_ms       how late the clients themselves were to send, which is in every latency; max_beside_lag_ms: without it
   lost_writes             acknowledged writes that the table under the old name does not show at the end; each is looked up
   load_average_1m         of the machine before and after: figures of a machine that others keep busy are theirs as well
   steps                   latencies in each part of the tool's work; facts: what else it said; aims: reached or not (rollout only)

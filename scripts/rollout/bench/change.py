@@ -25,6 +25,7 @@ TOOLS: dict[str, Callable[[Subject], Measured]] = {
     "pg_repack": pg_repack.repack, result.OURS: rollout_engine.rewrite,
 }  # fmt: skip
 WAL_BYTES = 2 * server.MAX_WAL_GIB * 2**30
+SETTLE_MAX_SECONDS = 300.0
 WARM_SHARE, WATCH_SHARE, SETTLE_SHARE = 0.25, 0.2, 0.1
 Say = Callable[[str], None]
 Keep = Callable[[list[result.Object]], None]
@@ -112,6 +113,7 @@ def _tool(running: Server, tool: str, rows: int, options: Options, offline: dict
         start = time.monotonic()
         did = TOOLS[tool](subject)
         end = time.monotonic()
+        load.settle(SETTLE_MAX_SECONDS)
         time.sleep(settle + options.seconds / 2)
         load_end = time.monotonic()
         load.pause()

@@ -69,7 +69,7 @@ class Seen:
 
 
 def serve(pipe: Connection, plan: Plan) -> None:
-    """Obey the words that come through the pipe (`run`, `pause`, `finish`) and answer each; end when the pipe does."""
+    """Obey the words that come through the pipe (`run`, `pause`, `count`, `finish`) and answer each; end when the pipe does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started us decides
     asyncio.run(Clients(plan).obey(pipe))
 
@@ -97,13 +97,16 @@ class Clients:
         )  # fmt: skip
         async with pool:
             await pool.wait()
-            word = "ready"
+            word, answer = "", 0
             while word != "finish":
-                pipe.send(word)
+                pipe.send(answer)
                 try:
                     word = await asyncio.to_thread(pipe.recv)
                 except EOFError:
                     return
+                answer = len(self._in_flight)
+                if word == "count":
+                    continue
                 if word == "run":
                     paused.clear()
                     arriving = asyncio.create_task(self._arrive(pool, paused))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ from rollout.bench.client import Plan, Seen, serve
 from rollout.errors import Failed
 
 START_SECONDS = 60.0
+SETTLE_CHECK_SECONDS = 0.1
 
 
 class Load:
@@ -36,6 +38,12 @@ class Load:
     def run(self) -> None:
         """Let statements arrive."""
         self._ask("run")
+
+    def settle(self, seconds: float) -> None:
+        """Wait until no statement waits for a connection, at most so long: the backlog of a stall has passed then."""
+        deadline = time.monotonic() + seconds
+        while self._ask("count") > self.plan.connections and time.monotonic() < deadline:
+            time.sleep(SETTLE_CHECK_SECONDS)
 
     def pause(self) -> None:
         """Let no more arrive, and wait until all have been answered."""

@@ -6,7 +6,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,17 @@ class Cost:
     single_unflushed_ms: float
     bulk_ms: float
     bulk_rows: int
+
+    def least(self, other: Cost) -> Cost:
+        """Return the shorter of each: what two measurements of the same thing have in common, whatever else disturbed one."""
+        return Cost(
+            min(self.single_ms, other.single_ms), min(self.single_unflushed_ms, other.single_unflushed_ms),
+            min(self.bulk_ms, other.bulk_ms), self.bulk_rows,
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, float]:
+        """Return JSON-native values."""
+        return {name: round(value, 3) for name, value in asdict(self).items()}
 
     def over(self, other: Cost) -> dict[str, float]:
         """Return how many times as long as `other` each takes."""

@@ -17,6 +17,7 @@ COLUMNS = {
     "compare": "compare_share", "write": "write_overhead", "bulk": "bulk_write_overhead", "swap ms": "swap_ms",
     "back ms": "rollback_ms", "failed": "failed_statements", "lost": "lost_writes",
 }  # fmt: skip
+BUSY_MS = 100  # a baseline that stalls as long as the aim allows says nothing good about the figures behind it
 WORDS = {True: "reached", False: "NOT reached", None: "not measured"}
 
 
@@ -33,6 +34,10 @@ def show(objects: list[Object], console: Console) -> None:
     console.print(table)
     for tool, why in {o["tool"]: o["not_measured"] for o in objects if "not_measured" in o}.items():
         console.print(Text(f"{tool} was not measured: {why}"))
+    for o in objects:
+        if (o["baseline_max_ms"] or 0) >= BUSY_MS:
+            words = f"{o['tool']}, {o['rows']:,} rows: the baseline itself had {o['baseline_max_ms']:,.0f} ms"
+            console.print(Text(f"{words}: the machine was busy", style="yellow"))
     for aim in aims(objects):
         sign = "at most" if aim["at_most"] else "at least"
         where = "" if aim["rows"] is None else f", {aim['rows']:,} rows"

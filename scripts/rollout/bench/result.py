@@ -72,6 +72,7 @@ def measured(
         "filled_with_indexes": did.filled, "offline": {name: round(rate) for name, rate in offline.items()},
         "statements": {name: seen_then.statements for name, seen_then in latencies.items()},
         "client_lag_max_ms": {name: seen_then.client_lag_max_ms for name, seen_then in latencies.items()},
+        "max_beside_lag_ms": {name: seen_then.max_beside_lag_ms for name, seen_then in latencies.items()},
         "clients": seen.to_dict(), "facts": did.facts,
         "steps": [{"step": s.name, "seconds": round(s.end - s.start, 3), **_of(samples, s)} for s in steps],
     }  # fmt: skip
@@ -121,4 +122,4 @@ def rounded(value: float | None) -> float | int | None:
 
 def _of(samples: Samples, step: Step) -> dict[str, float | None]:
     seen = window(samples, step.start, max(step.end, step.start + 1e-3))
-    return {"p99_ms": seen.p99_ms, "max_ms": seen.max_ms}
+    return {"p99_ms": seen.p99_ms, "max_ms": seen.max_ms, "max_beside_lag_ms": seen.max_beside_lag_ms}

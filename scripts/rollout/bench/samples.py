@@ -30,7 +30,10 @@ class Samples:
 
 @dataclass(frozen=True)
 class Window:
-    """Statements due in a window. Latencies in milliseconds, None when none were due: no data is no figure."""
+    """Statements due in a window. Latencies in milliseconds, None when none were due: no data is no figure.
+
+    `max_beside_lag_ms`: the longest, each counted from when it was sent: what the server alone is to blame for.
+    """
 
     statements: int
     failed: int
@@ -38,6 +41,7 @@ class Window:
     p99_ms: float | None
     max_ms: float | None
     client_lag_max_ms: float | None
+    max_beside_lag_ms: float | None
 
 
 def window(samples: Samples, start: float, end: float) -> Window:
@@ -53,6 +57,7 @@ def window(samples: Samples, start: float, end: float) -> Window:
         p99_ms=percentile_ms(latencies, 99),
         max_ms=round(max(samples.latency[n] for n in chosen) * 1000, 3) if chosen else None,
         client_lag_max_ms=round(max(samples.lag[n] for n in chosen) * 1000, 3) if chosen else None,
+        max_beside_lag_ms=round(max(samples.latency[n] - samples.lag[n] for n in chosen) * 1000, 3) if chosen else None,
     )
 
 
