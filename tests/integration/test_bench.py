@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,24 +41,24 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def folder() -> Iterator[Path]:
+    """Give a folder that the server's account can reach (those that pytest makes are not)."""
+    made = Path(tempfile.mkdtemp(prefix="penguin-test-bench-", dir="/tmp"))
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Return what one run over all tools wrote, by tool."""
-    folder = below_tmp()
     file = tmp_path_factory.mktemp("bench") / "bench.json"
     done = subprocess.run(
         command(folder, "--json", str(file)), capture_output=True, text=True, check=False, env=environment(), cwd="/"
     )
     assert done.returncode == 0, done.stderr
     assert list(folder.iterdir()) == []
-    folder.rmdir()
     return {o["tool"]: o for o in json.loads(file.read_text())}
-
-
-def below_tmp() -> Path:
-    """Return a folder that the server's account can reach (those that pytest makes are not)."""
-    folder = Path(tempfile.mkdtemp(prefix="penguin-test-bench-", dir="/tmp"))
-    folder.chmod(0o711)
-    return folder
 
 
 def test_every_tool_has_every_figure(found: dict[str, dict[str, Any]]) -> None:
@@ -91,9 +93,8 @@ def test_the_engine_is_held_against_the_aims(found: dict[str, dict[str, Any]]) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_leaves_nothing(number: signal.Signals) -> None:
+def test_an_interruption_leaves_nothing(folder: Path, number: signal.Signals) -> None:
     """Neither a server, nor clients, nor files; whichever the moment, this one is under load."""
-    folder = below_tmp()
     bench = subprocess.Popen(
         command(folder, "--tools", "one_transaction", "--seconds", "60"), env=environment(), cwd="/",
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -109,4 +110,3 @@ def test_an_interruption_leaves_nothing(number: signal.Signals) -> None:
     assert bench.wait(30) == 130
     assert psutil.wait_procs(children, timeout=5)[1] == []
     assert list(folder.iterdir()) == []
-    folder.rmdir()
