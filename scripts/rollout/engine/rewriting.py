@@ -185,7 +185,7 @@ class Rewriting(Acting):
         """Raise when a source is not what it was when its shadow was made: what changed since would be lost, or is."""
         for side in statements.shape.sides:
             table = read(self.connection, side.schema_, side.name)
-            if wrong := differences(side.as_found, table.facts() if table else {}):
+            if wrong := differences(side.as_found, table.facts() | table.surroundings() if table else {}):
                 raise Refused(
                     f"{side.source_name} is not as it was found, {when}: {'; '.join(wrong[:5])}",
                     next="undo that, or discard the shadow and begin with phase 1",

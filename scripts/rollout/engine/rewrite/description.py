@@ -183,6 +183,15 @@ class Description(_Read):
             found[f"privilege {g['privilege']}{where} of {g['grantee']}"] = f"grantable {g['grantable']}"
         return found
 
+    def surroundings(self) -> dict[str, str]:
+        """Return what is bound to the relation from outside: views, others' foreign keys, whatever depends on it."""
+        found = {f"{d['kind']} {d['name']}": self.rebound(d["definition"], "<self>") for d in self.dependents}
+        found |= {
+            f"foreign key {k['name']} of {k['table']}": self.rebound(k["definition"], "<self>")
+            for k in self.referenced_by
+        }
+        return found | {what: "bound" for what in self.bound}
+
 
 def read(connection: Connection, schema: str, name: str) -> Description | None:
     """Return a table's (or view's) description, or None when there is no such relation.

@@ -105,7 +105,7 @@ def side(
         retyped={n: kept[o] for n, o in retyped.items()}, unfilled=back,
         lossy=list(given), fallible=bool(given or back or declaration.leave),
         reread=bool(table.triggers) or any(k.references_self for k in table.constraints),
-        moving=False, owns=source.owns, as_found=table.facts(), defaults=defaults, grants=_grants(table),
+        moving=False, owns=source.owns, as_found=table.facts() | table.surroundings(), defaults=defaults, grants=_grants(table),
     )  # fmt: skip
 
 
