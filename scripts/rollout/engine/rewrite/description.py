@@ -190,7 +190,7 @@ class Description(_Read):
             f"foreign key {k['name']} of {k['table']}": self.rebound(k["definition"], "<self>")
             for k in self.referenced_by
         }
-        return found | {what: "bound" for what in self.bound}
+        return found | dict.fromkeys(self.bound, "bound")
 
 
 def read(connection: Connection, schema: str, name: str) -> Description | None:
