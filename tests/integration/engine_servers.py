@@ -18,7 +18,7 @@ from rollout.environment import Database
 RUNNER = "penguin_rollout"
 QUICK = ("shared_buffers=32MB", "log_min_messages=fatal", "max_wal_size=1GB", "fsync=off", "max_prepared_transactions=8",
          "autovacuum_naptime=1s", "autovacuum_max_workers=6", "autovacuum_freeze_max_age=100000",
-         "wal_sender_timeout=5s")  # fmt: skip
+         "wal_sender_timeout=5s", "archive_mode=on", "wal_level=replica")  # fmt: skip
 
 
 def majors() -> dict[str, Path | None]:
@@ -39,6 +39,9 @@ class Cluster(Home):
         self.port, self.standbys = free_port(), 0
         try:
             self._run("initdb", "-D", self._folder("primary"), "-U", "postgres", "-A", "trust", "-N", "--locale=C.UTF-8")
+            # In its own file, unlike the rest, so that a test can change it.
+            with (self.folder / "primary" / "postgresql.conf").open("a") as more:
+                more.write("archive_command = 'true'\n")
             self._start("primary", self.port, [*QUICK, *settings])
             with superuser(self.port) as connection:
                 connection.execute(f"CREATE ROLE {RUNNER} LOGIN CREATEDB IN ROLE pg_monitor, pg_signal_backend".encode())

@@ -49,7 +49,8 @@ def install(connection: Connection, fence: Fence) -> None:
     with connection.transaction():
         # Two runners that install at once would otherwise collide in the catalogue.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('rollout.ledger'))")
-        if not connection.execute("SELECT to_regclass('rollout.fence') AS found").fetchone()["found"]:  # type: ignore[index]
+        # The newest table of the ledger: one that an older release made gets what it lacks.
+        if not connection.execute("SELECT to_regclass('rollout.controls') AS found").fetchone()["found"]:  # type: ignore[index]
             connection.execute(DDL.read_bytes())
         connection.execute(
             "INSERT INTO rollout.fence (token, run) VALUES (%s, %s) ON CONFLICT (one) DO UPDATE"
