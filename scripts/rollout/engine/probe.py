@@ -14,7 +14,7 @@ from rollout.engine.companion import statement
 from rollout.engine.gauges import Values
 from rollout.engine.ledger import Connection
 
-WINDOW = 10  # probes, so a second's
+WINDOW = 10  # probes, so those of two seconds
 FEWEST = 5
 # What a fifth of the probes exceeded: one slow probe is chance, two in ten are pain.
 SHARE = 0.8
@@ -24,7 +24,7 @@ class Probe:
     """Latencies of the last WINDOW probes, and of one that is on: a gauge whose value is asked for when it is needed."""
 
     settings = ("throttle_probe_latency_max_ms",)
-    every_seconds = 0.1
+    every_seconds = 0.2
 
     def __init__(self, change: str, relations: Sequence[str]) -> None:
         """`relations`: `schema.name`; the first that has a key is read."""

@@ -17,7 +17,7 @@ from rollout.engine.probe import Probe
 from rollout.environment import Settings
 
 FIRST_SECONDS = 1.0  # how long a copy waits for its first readings
-TICK_SECONDS = 0.1
+TICK_SECONDS = 0.2
 AGAIN_SECONDS = 5.0  # between attempts to connect
 JOIN_SECONDS = 5.0
 

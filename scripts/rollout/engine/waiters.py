@@ -19,7 +19,7 @@ import psycopg
 from rollout.engine.companion import beside, statement
 from rollout.engine.ledger import Connection
 
-INTERVAL_SECONDS = 0.005
+INTERVAL_SECONDS = 0.002
 REST_PER_LOOK = 4  # times a look's own duration: where locks are many, and so a look dear, there are fewer of them
 JOIN_SECONDS = 5.0
 
