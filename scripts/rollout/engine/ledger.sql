@@ -83,6 +83,16 @@ CREATE TABLE IF NOT EXISTS rollout.conflicts (
 );
 COMMENT ON TABLE rollout.conflicts IS 'keys that stand in several merged tables: the row that gave way, and where it differs';
 
+-- One row for each change whose copying has begun or was paused; a pause is a person's word and outlives every runner.
+CREATE TABLE IF NOT EXISTS rollout.controls (
+    change text PRIMARY KEY,
+    paused_at timestamptz,
+    paused_by text,
+    reason text,
+    CHECK ((paused_at IS NULL) = (paused_by IS NULL))
+);
+COMMENT ON TABLE rollout.controls IS 'which copying is paused: since when, by whom, why';
+
 -- Append-only, not one row a key: two writers of one key must not wait for each other here.
 CREATE TABLE IF NOT EXISTS rollout.dirty (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -86,8 +86,14 @@ class Rewriting(Acting):
         return copies
 
     def _copy(self, statements: Statements, side: Side) -> chunks.Work:
-        first, further = (statements.copy(side, after=after).encode() for after in (False, True))
-        return chunks.Work(self.change.name, f"copy_{side.source_name}", first, further)
+        careful, quick = (
+            (statements.copy(side, after=False, quick=q).encode(), statements.copy(side, after=True, quick=q).encode())
+            for q in (False, True)
+        )
+        return chunks.Work(
+            self.change.name, f"copy_{side.source_name}", careful, None if statements.shape.merged else quick,
+            [side.relation, statements.shape.target],
+        )  # fmt: skip
 
     def compare(self, *, note: bool) -> dict[str, Any]:
         """Compare both sides whole; raise Failed when they differ, which discards the checkpoints unless swapped.

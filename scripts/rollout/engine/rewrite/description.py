@@ -27,7 +27,8 @@ class _Read(BaseModel):
 
 
 class Column(_Read):
-    """A column. `exact`: equal under `=` means equal bit for bit; `identity` and `generated` as in pg_attribute."""
+    """A column. `exact`: equal under `=` means equal bit for bit; `send`: the function that gives the value's bytes;
+    `identity` and `generated` as in pg_attribute."""
 
     name: str
     number: int
@@ -45,6 +46,7 @@ class Column(_Read):
     acl: list[str] | None
     sequence: str | None
     exact: bool
+    send: str
 
 
 class Constraint(_Read):

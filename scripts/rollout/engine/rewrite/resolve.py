@@ -153,7 +153,7 @@ def held(target: Description) -> list[Held]:
 
 
 def _held(column: Column) -> Held:
-    return Held(name=column.name, type=column.type, exact=column.exact, written=not column.generated)
+    return Held(name=column.name, type=column.type, exact=column.exact, send=column.send, written=not column.generated)
 
 
 def _is_key(index: Index, table: Description) -> bool:

@@ -21,11 +21,12 @@ class _Stored(BaseModel):
 
 
 class Held(_Stored):
-    """A column as the sync, the copy and the comparison see it; `exact` as in Description."""
+    """A column as the sync, the copy and the comparison see it; `exact` and `send` as in Description."""
 
     name: str
     type: str
     exact: bool
+    send: str
     written: bool
 
 

@@ -182,11 +182,11 @@ class Statements:
             ))  # fmt: skip
         return made
 
-    def copy(self, side: Side, *, after: bool) -> str:
-        """Return one chunk of a source's copy."""
+    def copy(self, side: Side, *, after: bool, quick: bool = False) -> str:
+        """Return one chunk of a source's copy; `quick`: without looking at the unique keys for each row, see chunks.Work."""
         return render_bound(
-            "copy.sql.j2", shape=self.shape, side=side, after=after, types=[side.key_type(k) for k in side.key],
-            arbiter=self._arbiter(),
+            "copy.sql.j2", shape=self.shape, side=side, after=after, quick=quick,
+            types=[side.key_type(k) for k in side.key], arbiter=self._arbiter(),
         )  # fmt: skip
 
     def compare(self, side: Side, what: str, *, reverse: bool, after: bool = False, until: bool = False) -> str:

@@ -43,6 +43,7 @@ SELECT jsonb_build_object(
             'collation', CASE WHEN a.attcollation <> ty.typcollation THEN a.attcollation::regcollation::text END,
             'comment', col_description(c.oid, a.attnum), 'acl', a.attacl::text[],
             'sequence', pg_get_serial_sequence(c.oid::regclass::text, a.attname),
+            'send', coalesce(base.typsend, ty.typsend)::regproc::text,
             -- What = calls equal, bit for bit: only then is a hash of the value a proof of the value.
             'exact', (coalesce(base.typname, ty.typname) IN (
                 'int2', 'int4', 'int8', 'bool', 'uuid', 'date', 'timestamp', 'timestamptz', 'bytea', 'inet', 'cidr', 'macaddr', 'oid'
