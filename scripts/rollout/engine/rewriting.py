@@ -55,14 +55,11 @@ class Rewriting(Acting):
             self.run(Statements(shape).functions())
             ledger.keep_shape(self.connection, change.name, shape.model_dump(mode="json"))
         statements = Statements(shape)
-        relations = [*statements.authorities(), *(shape.foreign_key_tables if shape.partitioned else [])]
 
         def arm() -> None:
-            if shape.partitioned:  # of a partitioned table they can only be made while it is empty
-                self.run(statements.foreign_keys())
             self.run(statements.arm())
 
-        return self.locked("expand", "expanded", SHARE_ROW_EXCLUSIVE, relations=relations, before=arm)
+        return self.locked("expand", "expanded", SHARE_ROW_EXCLUSIVE, relations=statements.authorities(), before=arm)
 
     def fill(self) -> list[dict[str, Any]]:
         """Copy; then build what the copy was faster without: indexes, the constraints on them, foreign keys."""
@@ -72,15 +69,11 @@ class Rewriting(Acting):
         named = [(name, statement.encode()) for name, statement in shape.after_copy]
         indexes.build_each(self.connection, named, self.fence)
         self.once("constraints", [shape.target], shape.constraints, ACCESS_EXCLUSIVE)
-        if not shape.partitioned:
-            self.once(
-                "foreign_keys",
-                [shape.target, *shape.foreign_key_tables],
-                [f"{s} NOT VALID" for s in statements.foreign_keys()],
-                SHARE_ROW_EXCLUSIVE,
-            )
-            for statement in statements.validate():
-                self.alone(statement.encode())
+        relations = [shape.target, *shape.foreign_key_tables]
+        self.once("foreign_keys", relations, statements.foreign_keys(), SHARE_ROW_EXCLUSIVE)
+        for statement in statements.validate():
+            self.alone(statement.encode())
+        self.once("foreign_keys_of_all", relations, statements.adopt(), SHARE_ROW_EXCLUSIVE)
         # Without statistics of what was filled each range of the comparison would be a scan.
         self.connection.execute(f"ANALYZE {shape.target}".encode())
         return copies

@@ -108,7 +108,8 @@ def partitions(source: Description, target: str, schema: str, declared: Partitio
 def grants(grants: list[dict[str, Any]], relation: str) -> list[str]:
     """Return the statements that give these privileges on a relation (`SEQUENCE` goes before its name)."""
     return [
-        f"GRANT {g['privilege']} ON {relation} TO {g['grantee']}{' WITH GRANT OPTION' if g['grantable'] else ''}" for g in grants
+        f"GRANT {g['privilege']} ON {relation} TO {g['grantee']}{' WITH GRANT OPTION' if g['grantable'] else ''}"
+        for g in grants
     ]
 
 

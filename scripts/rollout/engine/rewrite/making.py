@@ -34,6 +34,7 @@ class Making:
     def run(self) -> Shape:
         """Make the shadow and return its shape; raise BadInput or Refused, naming what cannot be."""
         first = self.declaration.sources[0]
+        self.defaults: dict[str, str] = {}
         tables = [self._source(source) for source in self.declaration.sources]
         self.name = self.declaration.target.name or first.name
         self.schema = versioned(first.schema_name, "v2")
@@ -49,7 +50,7 @@ class Making:
         self._twin(first, tables[0])
         self._declared(first, tables[0])
         target = self._target()
-        return exchange.shape(self.change, self.declaration, tables, target, self._say)
+        return exchange.shape(self.change, self.declaration, tables, target, self.defaults, self._say)
 
     def _source(self, source: Source) -> Description:
         table = read(self.connection, source.schema_name, source.name)
@@ -125,6 +126,11 @@ class Making:
             name, old = source.rename.get(column.name, column.name), kept[column.name]
             if name != old:
                 collation = f" COLLATE {column.collation}" if column.collation else ""
+                if column.default and not column.sequence:
+                    # In the window it stands on the hidden column: there a NULL that an old client gives can be told from none.
+                    self.defaults[name] = column.default
+                    self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} DROP DEFAULT")
+                    collation += f" DEFAULT {column.default}"
                 self._say(
                     f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} TYPE {target.columns[name]} USING NULL"
                 )
@@ -137,6 +143,11 @@ class Making:
         self._retyped_key(source, table, kept)
         if self.shadow_sql:
             self._say(self.shadow_sql.decode())
+        for column in self._read().columns:
+            if column.name in source.from_ and column.default and column.name not in self.defaults:
+                # An old client gives no value, and is to get what `from` says and not the default.
+                self.defaults[column.name] = column.default
+                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(column.name)} DROP DEFAULT")
         self._key(source, table)
         lost = {
             n for n in twin.facts() if n.split(" ")[0] in ("index", "constraint", "policy", "trigger", "statistics")

@@ -157,7 +157,8 @@ SELECT jsonb_build_object(
         SELECT jsonb_agg(DISTINCT jsonb_build_object(
             'kind', CASE WHEN x.relkind = 'm' THEN 'materialised view' WHEN r.rulename <> '_RETURN' THEN 'rule' ELSE 'view' END,
             'name', format('%I.%I', xn.nspname, x.relname), 'definition', pg_get_viewdef(x.oid), 'rule', r.rulename,
-            'options', array_to_string(x.reloptions, ', '), 'columns', (
+            'options', array_to_string(x.reloptions, ', '), 'owner', pg_get_userbyid(x.relowner),
+            'definer', NOT coalesce(x.reloptions::text ~ 'security_invoker=(true|on|1|yes)', false), 'columns', (
                 SELECT jsonb_agg(DISTINCT a.attname) FROM pg_depend AS e JOIN pg_attribute AS a
                     ON a.attrelid = c.oid AND a.attnum = e.refobjsubid AND a.attnum > 0
                 WHERE e.classid = 'pg_rewrite'::regclass AND e.objid = r.oid AND e.refclassid = 'pg_class'::regclass AND e.refobjid = c.oid
