@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -269,6 +273,34 @@ def test_asking_makes_clients_wait_and_that_is_counted_too(table: Database) -> N
             ask(connection, stall_budget_once_ms=400, stall_budget_total_ms=300, blocker_transaction_max_seconds=60.0)
         late.join()
         client.wait()
+
+
+HOLDER = """
+import json, sys
+from rollout.engine import ledger
+from rollout.engine.locks import Stalls, with_locks
+from rollout.environment import Database, Settings
+with ledger.connect(Database(**json.loads(sys.argv[1]))) as connection:
+    settings = Settings.model_construct(**json.loads(sys.argv[2]))
+    hold = lambda: connection.execute("SELECT pg_sleep(30)")
+    with_locks(connection, ["public.t"], "ACCESS EXCLUSIVE", settings, Stalls(), hold)
+"""
+
+
+def test_a_killed_runner_lets_go_within_its_budget(table: Database) -> None:
+    """Kill -9 under the lock: the server goes on for what was left of one go, we wait for our earlier self, then go on."""
+    given = SETTINGS | {"stall_budget_once_ms": 2000}
+    argv = [sys.executable, "-c", HOLDER, json.dumps(table.model_dump()), json.dumps(given)]
+    runner = subprocess.Popen(argv)
+    try:
+        sleeps = "query = 'SELECT pg_sleep(30)' AND datname = current_database()"
+        until(table, f"SELECT count(*) > 0 FROM pg_stat_activity WHERE {sleeps}")
+    finally:
+        runner.send_signal(signal.SIGKILL)
+        runner.wait()
+    with ledger.connect(table) as connection:
+        stalls = ask(connection, blocker_wait_max_seconds=20.0)
+    assert (stalls.attempts, [one.kind for one in stalls.met.values()]) == (1, ["our own earlier session"])
 
 
 def test_without_a_second_connection_it_goes_on(cluster: Cluster, table: Database, monkeypatch: pytest.MonkeyPatch) -> None:
