@@ -137,7 +137,11 @@ class _Run:
 
     def _chunk(self, statements: tuple[bytes, bytes], after: str | None) -> tuple[str | None, int]:
         with self.connection.transaction():
-            self.connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
+            # Not waiting for the disk: after a crash of the server a chunk and its checkpoint are there or not there together,
+            # and whatever stage is recorded later flushes both.
+            self.connection.execute(
+                sql.SQL("SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT))
+            )
             ledger.check(self.connection, self.fence)
             values = {"after": after, "limit": self.size.limit}
             row = self.connection.execute(statements[after is not None], values, prepare=False).fetchone()

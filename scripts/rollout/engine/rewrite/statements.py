@@ -147,7 +147,6 @@ class Statements:
         """Return what arms, or disarms, the notes of keys written on the sources."""
         made = []
         for side in self.shape.sides:
-            made.append(f"DROP TRIGGER IF EXISTS zz_rollout_note ON {side.relation}")
             if armed:
                 made += self._always(
                     side.relation,
@@ -155,6 +154,8 @@ class Statements:
                     "AFTER INSERT OR UPDATE OR DELETE",
                     self.shape.function(f"note_{side.bit}"),
                 )
+            else:
+                made.append(f"DROP TRIGGER IF EXISTS zz_rollout_note ON {side.relation}")
         return made
 
     def foreign_keys(self) -> list[str]:
