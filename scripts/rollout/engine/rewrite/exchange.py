@@ -26,12 +26,23 @@ class Exchange:
     swap: list[str] = field(default_factory=list)
     revert_before: list[str] = field(default_factory=list)
     revert: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     contract: list[str] = field(default_factory=list)
     expected: dict[str, str] = field(default_factory=dict)
 
 
-def shape(change: str, declaration: Declaration, tables: list[Description], target: Description, say: Say) -> Shape:
-    """Return the shape of a rewrite whose shadow stands as declared; drops from it what is built after the copy."""
+def shape(
+    change: str,
+    declaration: Declaration,
+    tables: list[Description],
+    target: Description,
+    defaults: dict[str, str],
+    say: Say,
+) -> Shape:
+    """Return the shape of a rewrite whose shadow stands as declared; drops from it what is built after the copy.
+
+    `defaults`: of columns that are without one in the window, see Making.
+    """
     first, sources = tables[0], declaration.sources
     leave = set(declaration.leave)
     keys = [resolve.key_of(source, table) for source, table in zip(sources, tables, strict=True)]
@@ -43,6 +54,7 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
     ]
     home = f"{ident(first.schema_)}.{ident(target.name)}"
     exchange = Exchange(expected=target.facts())
+    exchange.contract += [f"ALTER TABLE {home} ALTER COLUMN {ident(c)} SET DEFAULT {d}" for c, d in defaults.items()]
     hidden = dict.fromkeys(
         c for s, t in zip(sources, tables, strict=True) for c in resolve.hidden(declaration, s, t).values()
     )
@@ -62,16 +74,23 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
         _sequences(table, target, resolve.renames(sources[tables.index(table)], table), home, exchange)
         _grants(table, target, resolve.renames(sources[tables.index(table)], table), exchange, say)
         _publications(table, target, renamed, leave, exchange)
-        _views(table, leave, exchange)
+        _views(table, sides[tables.index(table)], target.relation, len(sides) > 1, leave, exchange, say)
     sides = [
         side.model_copy(update={
             "moving": bool([k for k in key if k not in side.held_key]),
+            "moved": [c for c in side.retyped if c in defaults],
         }) for side in sides
     ]  # fmt: skip
     exchange.contract += [
         f"ALTER STATISTICS {ident(s['schema'])}.{ident(s['name'])} SET SCHEMA {ident(first.schema_)}"
         for s in target.statistics
     ]
+    if not declaration.target.partition:
+        exchange.contract += [
+            grant
+            for p in first.partitions
+            for grant in carry.grants(p["grants"], f"{ident(first.schema_)}.{ident(p['name'])}")
+        ]
     held = resolve.held(target)
     by_name = {c.name: c for c in target.columns}
     if missing := [k for k in key if k not in by_name]:
@@ -83,11 +102,12 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
         name=target.name, target=target.relation, home=home, columns=held, key=key,
         nullable_key=[k for k in key if not by_name[k].not_null], partitioned=partitioned,
         partitions=[f"{ident(p['schema'])}.{ident(p['name'])}" for p in target.partitions],
+        leaves=[f"{ident(p['schema'])}.{ident(p['name'])}" for p in target.partitions if not p["partition_key"]],
         one_row=len(sides) == 1 and set(sides[0].held_key) < set(key), merged=len(sides) > 1,
         deferrable=any(not i.immediate for i in target.indexes), sides=sides, after_copy=after_copy, constraints=constraints,
         foreign_keys=foreign_keys, foreign_key_tables=foreign_tables, expected=exchange.expected,
         swap_before=exchange.swap_before, swap=exchange.swap, revert_before=[*late, *exchange.revert_before],
-        revert=exchange.revert, contract=exchange.contract,
+        revert=exchange.revert, left=exchange.left, contract=exchange.contract,
         hidden=[f"ALTER TABLE {home} DROP COLUMN {ident(name)}" for name in hidden], children=_children(tables, sides, leave),
         old_partitions={t.relation: [f"{ident(p['schema'])}.{ident(p['name'])}" for p in t.partitions] for t in tables},
     )  # fmt: skip
@@ -233,12 +253,18 @@ def _sequences(table: Description, target: Description, renamed: dict[str, str],
                 "bigint",
             ):  # a column that is widened outgrows its old sequence
                 exchange.swap.append(f"ALTER SEQUENCE {c.sequence} AS {new.type}")
+                # A revert never fails for a number that has outgrown the old type.
+                exchange.revert.append(
+                    f"DO $$BEGIN ALTER SEQUENCE {c.sequence} AS {c.type};"
+                    " EXCEPTION WHEN invalid_parameter_value THEN NULL; END$$"
+                )
         elif new.sequence:
             exchange.swap_before.append(_state(new.sequence, c.sequence))
             exchange.revert.append(_state(c.sequence, new.sequence))
             (_, own), (_, twin) = split(c.sequence), split(new.sequence)
             if own != twin:
                 exchange.contract.append(f"ALTER SEQUENCE {ident(table.schema_)}.{ident(twin)} RENAME TO {ident(own)}")
+            exchange.contract += carry.grants(c.sequence_grants or [], f"SEQUENCE {ident(table.schema_)}.{ident(own)}")
             if (
                 not new.identity
             ):  # before Postgres 17 no partitioned table has an identity: a sequence of its own stands in
@@ -303,14 +329,38 @@ def _publications(
             exchange.expected[f"publication {p['name']}"] = f"{p['where']} {columns}"
 
 
-def _views(table: Description, leave: set[str], exchange: Exchange) -> None:
-    """Define views anew, word for word, over whoever has the name: they are bound to a relation and not to its name."""
-    for d in [d for d in table.dependents if d["kind"] == "view" and d["name"] not in leave]:
+def _views(
+    table: Description, side: Side, target: str, merged: bool, leave: set[str], exchange: Exchange, say: Say
+) -> None:
+    """Define views anew, word for word, over whoever has the name: they are bound to a relation and not to its name.
+
+    One that runs with its owner's rights reads the new table through a view that does so too: the old name's view asks for
+    the rights of whoever calls.
+    """
+    views = [d for d in table.dependents if d["kind"] == "view" and d["name"] not in leave]
+    schema = f"{versioned(table.schema_, 'v1')}_face"
+    face = f"{ident(schema)}.{ident(table.name)}"
+    if any(d["definer"] for d in views):
+        say(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
+        mine = f" WHERE {resolve.ORIGIN} & {side.bit} <> 0" if merged else ""
+        columns = ", ".join(f"{given} AS {ident(name)}" for name, given in side.face.items())
+        exchange.swap += [
+            f"CREATE VIEW {face} AS SELECT {columns} FROM {target}{mine}",
+            *(g.replace(f" ON {table.relation} ", f" ON {face} ", 1) for g in side.grants),
+        ]
+    for d in views:
         options = f" WITH ({d['options']})" if d["options"] else ""
-        anew = f"CREATE OR REPLACE VIEW {d['name']}{options} AS {d['definition'].rstrip(';')}"
-        exchange.swap.append(anew)
-        exchange.revert.append(anew)
-        exchange.contract.append(anew)
+        anew = f"CREATE OR REPLACE VIEW {d['name']}{options} AS "
+        definition = d["definition"].rstrip(";")
+        exchange.swap.append(anew + (table.rebound(definition, face) if d["definer"] else definition))
+        exchange.revert.append(anew + definition)
+        exchange.contract.append(anew + definition)
+    if any(d["definer"] for d in views):
+        exchange.revert.append(f"DROP VIEW {face}")
+        exchange.contract.append(f"DROP VIEW {face}")
+    for d in [d for d in table.dependents if d["kind"] in ("view", "materialised view") and d["name"] in leave]:
+        kind = "VIEW" if d["kind"] == "view" else "MATERIALIZED VIEW"
+        exchange.left.append(f"DROP {kind} {d['name']}")
 
 
 def _children(tables: list[Description], sides: list[Side], leave: set[str]) -> list[dict[str, object]]:

@@ -7,8 +7,11 @@ a refusal, by name, before the declaration changes anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from psycopg import errors
 
 from rollout.engine.declaration import Declaration, Partition, Source
 from rollout.engine.ledger import Connection
@@ -34,6 +37,7 @@ class Making:
     def run(self) -> Shape:
         """Make the shadow and return its shape; raise BadInput or Refused, naming what cannot be."""
         first = self.declaration.sources[0]
+        self.defaults: dict[str, str] = {}
         tables = [self._source(source) for source in self.declaration.sources]
         self.name = self.declaration.target.name or first.name
         self.schema = versioned(first.schema_name, "v2")
@@ -49,7 +53,7 @@ class Making:
         self._twin(first, tables[0])
         self._declared(first, tables[0])
         target = self._target()
-        return exchange.shape(self.change, self.declaration, tables, target, self._say)
+        return exchange.shape(self.change, self.declaration, tables, target, self.defaults, self._say)
 
     def _source(self, source: Source) -> Description:
         table = read(self.connection, source.schema_name, source.name)
@@ -84,6 +88,11 @@ class Making:
         ]:
             self._say(statement)
         twin = self._read()
+        for column in table.columns:
+            # LIKE makes every identity's sequence a bigint one.
+            alike = twin.column(column.name)
+            if column.identity and column.type in ("smallint", "integer") and alike and alike.sequence:
+                self._say(f"ALTER SEQUENCE {alike.sequence} AS {column.type}")
         for grant in {g["grantee"] for g in twin.grants}:  # ALTER DEFAULT PRIVILEGES: nobody writes to a shadow
             self._say(f"REVOKE ALL ON {self.target} FROM {grant}")
         wanted = _without(table.facts(), leave, *NOT_OF_A_SHADOW)
@@ -112,26 +121,19 @@ class Making:
 
     def _declared(self, source: Source, table: Description) -> None:
         """Change the twin as declared; Postgres carries every definition over."""
-        target, twin = self.declaration.target, self._read()
+        twin = self._read()
         kept = resolve.hidden(self.declaration, source, table)
-        for old, new in source.rename.items():
-            self._say(f"ALTER TABLE {self.target} RENAME COLUMN {ident(old)} TO {ident(new)}")
-        for column in [c for c in table.columns if c.name in kept]:
-            name, old = source.rename.get(column.name, column.name), kept[column.name]
-            if name != old:
-                collation = f" COLLATE {column.collation}" if column.collation else ""
-                self._say(
-                    f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} TYPE {target.columns[name]} USING NULL"
-                )
-                self._say(f"ALTER TABLE {self.target} ADD COLUMN {ident(old)} {column.type}{collation}")
-            elif column.not_null and not column.generated and (column.default is None or column.name in source.back):
-                # New writers leave it out.
-                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(old)} DROP NOT NULL")
-            if name == old and column.name in source.back and column.default and not column.generated:
-                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(old)} DROP DEFAULT")
+        self._rename(source, table)
+        with self._no_policies():
+            self._end(source, table, kept)
         self._retyped_key(source, table, kept)
         if self.shadow_sql:
             self._say(self.shadow_sql.decode())
+        for column in self._read().columns:
+            if column.name in source.from_ and column.default and column.name not in self.defaults:
+                # An old client gives no value, and is to get what `from` says and not the default.
+                self.defaults[column.name] = column.default
+                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(column.name)} DROP DEFAULT")
         self._key(source, table)
         lost = {
             n for n in twin.facts() if n.split(" ")[0] in ("index", "constraint", "policy", "trigger", "statistics")
@@ -143,6 +145,61 @@ class Making:
                 next="name it in `leave`",
                 page=PAGE,
             )
+
+    @contextmanager
+    def _no_policies(self) -> Iterator[None]:
+        """Let policies stand aside: Postgres gives no column another type that one names."""
+        aside = self._read()
+        for policy in aside.policies:
+            self._say(f"DROP POLICY {ident(policy['name'])} ON {self.target}")
+        yield
+        for policy in aside.policies:
+            for statement in carry.policy(aside, policy, self.target):
+                self._say(statement)
+
+    def _end(self, source: Source, table: Description, kept: dict[str, str]) -> None:
+        """Give columns their new types beside hidden ones of the old; let dropped ones live on until contract."""
+        for column in [c for c in table.columns if c.name in kept]:
+            name, old = source.rename.get(column.name, column.name), kept[column.name]
+            if name != old:
+                collation = f" COLLATE {column.collation}" if column.collation else ""
+                if column.default and not column.sequence:
+                    # In the window it stands on the hidden column: there a NULL that an old client gives can be told from none.
+                    self.defaults[name] = column.default
+                    self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} DROP DEFAULT")
+                    collation += f" DEFAULT {column.default}"
+                self._retype(source, name)
+                self._say(f"ALTER TABLE {self.target} ADD COLUMN {ident(old)} {column.type}{collation}")
+            elif column.not_null and not column.generated and (column.default is None or column.name in source.back):
+                # New writers leave it out.
+                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(old)} DROP NOT NULL")
+            if name == old and column.name in source.back and column.default and not column.generated:
+                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(old)} DROP DEFAULT")
+
+    def _rename(self, source: Source, table: Description) -> None:
+        """Rename columns as declared; two of them may exchange their names."""
+        final = [source.rename.get(c.name, c.name) for c in table.columns]
+        if twice := sorted({name for name in final if final.count(name) > 1}):
+            raise BadInput(
+                f"{source.table}: two columns would be called {', '.join(twice)}", next="correct `rename`",
+                page="runbooks/changes.md#declaring",
+            )  # fmt: skip
+        between = {old: f"rollout_{number}" for number, old in enumerate(source.rename)}
+        for steps in (between, {between[old]: new for old, new in source.rename.items()}):
+            for old, new in steps.items():
+                self._say(f"ALTER TABLE {self.target} RENAME COLUMN {ident(old)} TO {ident(new)}")
+
+    def _retype(self, source: Source, name: str) -> None:
+        """Give a column of the empty shadow its declared type; raise Refused where something depends on the one it has."""
+        definition = self.declaration.target.columns[name]
+        try:
+            self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} TYPE {definition} USING NULL")
+        except (errors.FeatureNotSupported, errors.InvalidTableDefinition) as error:
+            raise Refused(
+                f"{source.table}: {name} cannot become {definition}: {error.diag.message_primary}"
+                f" {error.diag.message_detail or ''}".rstrip(),
+                next="change what depends on it first, or leave its type as it is", page=PAGE,
+            ) from None  # fmt: skip
 
     def _retyped_key(self, source: Source, table: Description, kept: dict[str, str]) -> None:
         """Keep the old key unique under its hidden names, where it gets another type: old clients' ON CONFLICT looks for it."""
@@ -170,9 +227,14 @@ class Making:
             raise BadInput(
                 f"target.key names {', '.join(missing)}, which the target does not have", next="correct change.yml"
             )
-        nulls = "" if all(c and c.not_null for c in columns) else " NULLS NOT DISTINCT"
-        name = f"{self.name}_{'_'.join(key)}_key".encode()[:63].decode(errors="ignore")
-        self._say(f"ALTER TABLE {self.target} ADD CONSTRAINT {ident(name)} UNIQUE{nulls} ({carry.names(key)})")
+        strict = all(c and c.not_null for c in columns)
+        if strict and any(i.primary for i in table.indexes) and not any(i.primary for i in target.indexes):
+            # The primary key was left behind: this one takes its place, as a replica identity too.
+            name, kind = shape.function_name(self.name, "pkey"), "PRIMARY KEY"
+        else:
+            name = shape.function_name(self.name, f"{'_'.join(key)}_key")
+            kind = "UNIQUE" if strict else "UNIQUE NULLS NOT DISTINCT"
+        self._say(f"ALTER TABLE {self.target} ADD CONSTRAINT {ident(name)} {kind} ({carry.names(key)})")
 
     def _target(self) -> Description:
         return self._read()

@@ -51,9 +51,52 @@ def found(connection: Connection, declaration: Declaration, source: Source, tabl
             wrong.append(
                 f"trigger {trigger.name}: its function {trigger.function} says {', '.join(names)}, which change"
             )
+    wrong += _unique(declaration, source, table)
+    retyped = changed - set(source.rename)
+    wrong += [
+        f"trigger {t.name} is defined over {', '.join(names)}, which get another type or end"
+        for t in table.triggers
+        if t.name not in leave and (names := sorted(c for c in retyped if _says(t.definition, c)))
+    ]
+    partition = declaration.target.partition
+    by = partition.columns if partition else [c for c in retyped if _says(table.partition_key or "", c)]
+    if names := sorted(retyped & set(by)):
+        wrong.append(f"it is partitioned by {', '.join(names)}, which get another type or end")
+    if declaration.target.name not in ("", table.name):
+        wrong += [
+            f"view {d['name']}: it cannot be bound to a target of another name"
+            for d in table.dependents
+            if d["kind"] == "view" and d["name"] not in leave
+        ]
+    wrong += [
+        f"view {d['name']} runs with the rights of {d['owner']}, who does not own the table, and the table has row security"
+        for d in table.dependents
+        if d["kind"] == "view"
+        and d["definer"]
+        and d["owner"] != table.owner
+        and table.row_security
+        and d["name"] not in leave
+    ]
     for publication in table.publications:
         wrong += _publication(publication, changed, leave)
     return wrong
+
+
+def _unique(declaration: Declaration, source: Source, table: Description) -> list[str]:
+    """Return the unique indexes that lack a column by which the target is partitioned: Postgres wants it in each."""
+    if declaration.target.partition is None:
+        return []
+    back, leave = {new: old for old, new in source.rename.items()}, set(declaration.leave)
+    needed = {back.get(c, c) for c in declaration.target.partition.columns}
+    return [
+        f"unique index {i.name} lacks {', '.join(sorted(needed - set(i.columns or [])))}, by which the target is partitioned"
+        for i in table.indexes
+        if i.unique and not {i.name, i.constraint} & leave and not needed <= set(i.columns or [])
+    ]
+
+
+def _says(definition: str, column: str) -> bool:
+    return re.search(rf"\b{re.escape(column)}\b", definition, re.IGNORECASE) is not None
 
 
 def _publication(publication: dict[str, Any], changed: set[str], leave: set[str]) -> list[str]:

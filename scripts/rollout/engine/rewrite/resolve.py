@@ -84,7 +84,7 @@ def side(
         )  # fmt: skip
     given = {new: f"CAST({ident(old)} AS {by_name[new].type})" for new, old in retyped.items()}
     given |= {c: f"CAST(({e}) AS {by_name[c].type})" for c, e in source.from_.items()}
-    forward, defaults = _forward(source, target, holds, given)
+    forward, defaults = _forward(source, target, holds, given, merged=len(declaration.sources) > 1)
     written = {c.name: c for c in table.columns if not c.generated}
     back = {
         kept[c]: f"CAST(({source.back[c]}) AS {written[c].type})" for c in source.back if c in kept and c in written
@@ -102,10 +102,10 @@ def side(
         schema_=source.schema_name, name=source.name, relation=table.relation, old=f"{ident(schema)}.{ident(source.name)}",
         bit=bit, columns=[_held(c) for c in table.columns], key=key, held_key=[renamed[k] for k in key], forward=forward,
         back={c: face[c] for c in written}, face=face, filled=given,
-        retyped={n: kept[o] for n, o in retyped.items()}, unfilled=back,
+        retyped={n: kept[o] for n, o in retyped.items()}, moved=[], unfilled=back,
         lossy=list(given), fallible=bool(given or back or declaration.leave),
         reread=bool(table.triggers) or any(k.references_self for k in table.constraints),
-        moving=False, owns=source.owns, as_found=table.facts(), defaults=defaults, grants=_grants(table),
+        moving=False, owns=source.owns, as_found=table.facts() | table.surroundings(), defaults=defaults, grants=_grants(table),
     )  # fmt: skip
 
 
@@ -115,13 +115,13 @@ def table_type(table: Description, column: str) -> str:
 
 
 def _forward(
-    source: Source, target: Description, holds: dict[str, str], given: dict[str, str]
+    source: Source, target: Description, holds: dict[str, str], given: dict[str, str], *, merged: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return what fills each of the target's columns, and the defaults of those that old clients cannot say."""
     forward: dict[str, str] = {}
     defaults: dict[str, str] = {}
     for column in target.columns:
-        if column.generated or (column.name == ORIGIN and column.name not in holds):
+        if column.generated or (merged and column.name == ORIGIN and column.name not in holds):
             continue
         if column.name in given:
             forward[column.name] = given[column.name]
@@ -153,7 +153,7 @@ def held(target: Description) -> list[Held]:
 
 
 def _held(column: Column) -> Held:
-    return Held(name=column.name, type=column.type, exact=column.exact, written=not column.generated)
+    return Held(name=column.name, type=column.type, exact=column.exact, send=column.send, written=not column.generated)
 
 
 def _is_key(index: Index, table: Description) -> bool:

@@ -21,11 +21,12 @@ class _Stored(BaseModel):
 
 
 class Held(_Stored):
-    """A column as the sync, the copy and the comparison see it; `exact` as in Description."""
+    """A column as the sync, the copy and the comparison see it; `exact` and `send` as in Description."""
 
     name: str
     type: str
     exact: bool
+    send: str
     written: bool
 
 
@@ -35,7 +36,7 @@ class Side(_Stored):
     `forward`: target column to SQL over this table's columns; `back`: its written columns to the target's that hold them,
     `face` the same with generated ones. `key` are its key's columns, `held_key` the target's columns that hold them. `filled`:
     target columns that are worked out from old ones; `retyped`: those of them that stand beside a hidden column of the old
-    type, and which; `unfilled`: hidden columns that are worked out from new ones.
+    type, and which; `moved`: those whose default stands there; `unfilled`: hidden columns that are worked out from new ones.
     """
 
     schema_: str
@@ -51,6 +52,7 @@ class Side(_Stored):
     face: dict[str, str]
     filled: dict[str, str]
     retyped: dict[str, str]
+    moved: list[str]
     unfilled: dict[str, str]
     lossy: list[str]
     fallible: bool
@@ -91,6 +93,7 @@ class Shape(_Stored):
     nullable_key: list[str]
     partitioned: bool
     partitions: list[str]
+    leaves: list[str]
     one_row: bool
     merged: bool
     deferrable: bool
@@ -104,6 +107,7 @@ class Shape(_Stored):
     swap: list[str]
     revert_before: list[str]
     revert: list[str]
+    left: list[str] = []
     contract: list[str]
     hidden: list[str]
     children: list[dict[str, Any]]
@@ -124,8 +128,10 @@ def function_name(change: str, what: str) -> str:
     name = f"{change}_{what}"
     if len(name.encode()) <= NAME_BYTES_MAX:
         return name
-    digest = hashlib.sha256(change.encode()).hexdigest()[:8]
-    return f"{change.encode()[: NAME_BYTES_MAX - len(what) - 10].decode(errors='ignore')}_{digest}_{what}"
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    what = what.encode()[-(NAME_BYTES_MAX // 2) :].decode(errors="ignore")
+    room = NAME_BYTES_MAX - len(what.encode()) - len(digest) - 2
+    return f"{change.encode()[:room].decode(errors='ignore')}_{digest}_{what}"
 
 
 def versioned(schema: str, version: str) -> str:

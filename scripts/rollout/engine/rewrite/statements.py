@@ -75,8 +75,15 @@ class Statements:
             made += self._always(
                 self.shape.target, "zz_rollout_fill", "BEFORE INSERT OR UPDATE", self.shape.function("fill")
             )
+        if not self.shape.merged:
+            made += self._always(
+                self.shape.target, "zz_rollout_moved", "BEFORE UPDATE", self.shape.function("moved"),
+                condition=f" WHEN ({_changed(self.shape.sides[0].held_key)})",
+            )  # fmt: skip
         if self.shape.one_row:
-            made += self._always(self.shape.target, "rollout_once", "BEFORE INSERT", self.shape.function("once"))
+            made += self._always(
+                self.shape.target, "rollout_once", "BEFORE INSERT OR UPDATE", self.shape.function("once")
+            )
         made += self._no_truncate([self.shape.target, *self.shape.partitions])
         for number, child in enumerate(self._held_children()):
             made += [
@@ -110,6 +117,7 @@ class Statements:
                 made.append(
                     f"ALTER TABLE {child['table']} RENAME CONSTRAINT {self._interim(child)} TO {ident(child['name'])}"
                 )
+        made += shape.left
         for side in shape.sides:
             made += [f"ALTER VIEW {side.relation} RENAME TO {AWAY}_{side.bit}", f"DROP TABLE {side.old}"]
         made += [f"ALTER TABLE {t} SET SCHEMA {ident(shape.schema_)}" for t in [shape.target, *shape.partitions]]
@@ -123,7 +131,7 @@ class Statements:
 
     def drop_functions(self) -> list[str]:
         """Return what drops the change's functions."""
-        kinds = ["fill", "once", "place", *(f"child_{n}" for n in range(len(self._held_children())))]
+        kinds = ["fill", "moved", "once", "place", *(f"child_{n}" for n in range(len(self._held_children())))]
         kinds += [
             f"{kind}_{side.bit}"
             for side in self.shape.sides
@@ -139,7 +147,6 @@ class Statements:
         """Return what arms, or disarms, the notes of keys written on the sources."""
         made = []
         for side in self.shape.sides:
-            made.append(f"DROP TRIGGER IF EXISTS zz_rollout_note ON {side.relation}")
             if armed:
                 made += self._always(
                     side.relation,
@@ -147,17 +154,37 @@ class Statements:
                     "AFTER INSERT OR UPDATE OR DELETE",
                     self.shape.function(f"note_{side.bit}"),
                 )
+            else:
+                made.append(f"DROP TRIGGER IF EXISTS zz_rollout_note ON {side.relation}")
         return made
 
     def foreign_keys(self) -> list[str]:
-        """Return what gives the shadow its foreign keys out, deferred."""
+        """Return what gives the shadow its foreign keys out, deferred and not valid; a partitioned one its partitions first."""
         return [
-            f"ALTER TABLE {self.shape.target} ADD CONSTRAINT {ident(n)} {d}" for n, d in self.shape.foreign_keys.items()
+            f"ALTER TABLE {table} ADD CONSTRAINT {ident(name)} {definition} NOT VALID"
+            for table in self._leaves()
+            for name, definition in self.shape.foreign_keys.items()
         ]
 
     def validate(self) -> list[str]:
         """Return what validates them."""
-        return [f"ALTER TABLE {self.shape.target} VALIDATE CONSTRAINT {ident(n)}" for n in self.shape.foreign_keys]
+        return [
+            f"ALTER TABLE {table} VALIDATE CONSTRAINT {ident(name)}"
+            for table in self._leaves()
+            for name in self.shape.foreign_keys
+        ]
+
+    def adopt(self) -> list[str]:
+        """Return what gives a partitioned shadow the foreign keys that its partitions have: nothing is read for that."""
+        if not self.shape.partitioned:
+            return []
+        return [
+            f"ALTER TABLE {self.shape.target} ADD CONSTRAINT {ident(name)} {definition}"
+            for name, definition in self.shape.foreign_keys.items()
+        ]
+
+    def _leaves(self) -> list[str]:
+        return self.shape.leaves if self.shape.partitioned else [self.shape.target]
 
     def children(self, *, every: bool = False) -> list[str]:
         """Return the tables whose foreign keys point at a source: those that get a trigger at the swap, or every one."""
@@ -180,11 +207,11 @@ class Statements:
             ))  # fmt: skip
         return made
 
-    def copy(self, side: Side, *, after: bool) -> str:
-        """Return one chunk of a source's copy."""
+    def copy(self, side: Side, *, after: bool, quick: bool = False) -> str:
+        """Return one chunk of a source's copy; `quick`: without looking at the unique keys for each row, see chunks.Work."""
         return render_bound(
-            "copy.sql.j2", shape=self.shape, side=side, after=after, types=[side.key_type(k) for k in side.key],
-            arbiter=self._arbiter(),
+            "copy.sql.j2", shape=self.shape, side=side, after=after, quick=quick,
+            types=[side.key_type(k) for k in side.key], arbiter=self._arbiter(),
         )  # fmt: skip
 
     def compare(self, side: Side, what: str, *, reverse: bool, after: bool = False, until: bool = False) -> str:
@@ -296,7 +323,7 @@ class Statements:
         target = self.shape.target
         made = [
             f"DROP TRIGGER IF EXISTS {name} ON {target}"
-            for name in (SYNC, "rollout_once", "zz_rollout_fill", "zz_rollout_place")
+            for name in (SYNC, "rollout_once", "zz_rollout_fill", "zz_rollout_moved", "zz_rollout_place")
         ]
         made += [f"DROP TRIGGER IF EXISTS {TRUNCATE} ON {t}" for t in [target, *self.shape.partitions]]
         for number, child in enumerate(self._held_children()):
@@ -324,10 +351,12 @@ class Statements:
     def _sync(self, relation: str, function: str) -> list[str]:
         return self._always(relation, SYNC, "AFTER INSERT OR UPDATE OR DELETE", function)
 
-    def _always(self, relation: str, name: str, when: str, function: str, *, each: str = "ROW") -> list[str]:
-        """Return a trigger that fires for writers with session_replication_role = replica too."""
+    def _always(
+        self, relation: str, name: str, when: str, function: str, *, each: str = "ROW", condition: str = ""
+    ) -> list[str]:
+        """Return a trigger that fires for writers with session_replication_role = replica too; `condition`: its WHEN."""
         return [
-            f"CREATE OR REPLACE TRIGGER {name} {when} ON {relation} FOR EACH {each} EXECUTE FUNCTION {function}()",
+            f"CREATE OR REPLACE TRIGGER {name} {when} ON {relation} FOR EACH {each}{condition} EXECUTE FUNCTION {function}()",
             f"ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {name}",
         ]
 
