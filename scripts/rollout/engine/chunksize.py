@@ -16,11 +16,11 @@ TRUSTED = 0.5  # of what a chunk took before one that was far too long: up to th
 class ChunkSize:
     """The next chunk's number of rows. It grows slowly and shrinks fast, so that few chunks are far over the target."""
 
-    def __init__(self, target_ms: int, *, largest: int = LARGEST_LIMIT) -> None:
-        """`target_ms`: how long one chunk should take; `largest`: never more rows than that."""
+    def __init__(self, target_ms: int, *, first: int = FIRST_LIMIT, largest: int = LARGEST_LIMIT) -> None:
+        """`target_ms`: how long one chunk should take; `first`: rows of the first one; `largest`: never more than that."""
         self.largest = largest
         self.target_seconds = target_ms / 1000
-        self.limit = FIRST_LIMIT
+        self.limit = first
         self._trusted = float(largest)
 
     def took(self, seconds: float) -> None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
+
+from psycopg import Cursor
 
 from rollout.engine import ledger
 from rollout.engine.chunks import Report
@@ -22,7 +25,7 @@ from rollout.errors import Failed
 
 DIFFERENCES_MAX = 20
 DIRTY_UNDER_LOCK_MAX = 200
-LARGEST_RANGE = 100_000
+FIRST_RANGE, LARGEST_RANGE = 5_000, 100_000
 LEFT = "SELECT count(*) AS n FROM (SELECT FROM rollout.dirty WHERE change = %s LIMIT %s) AS notes"
 DIRTY_BATCH = 5_000
 DIRTY_PASSES_MAX = 10_000
@@ -59,11 +62,12 @@ def full(
     """Compare everything, range by range, each in its own short read-only transaction; `reverse`: the target is the authority."""
     result, started = Compared(), time.monotonic()
     for side in statements.shape.sides:
-        size, after = ChunkSize(settings.chunk_target_ms, largest=LARGEST_RANGE), None
+        size, after = ChunkSize(settings.chunk_target_ms, first=FIRST_RANGE, largest=LARGEST_RANGE), None
+        ranges = _Ranges(connection, statements, side, reverse=reverse)
         rows_of_side = 0
         while True:
             range_started = time.monotonic()
-            until, rows, differing = _range(connection, statements, side, after, size.limit, reverse=reverse)
+            until, rows, differing = ranges.next(after, size.limit)
             rows_of_side += rows
             result.rows += rows
             result.differing += [f"{side.source_name}: {key}" for key in differing][
@@ -143,23 +147,27 @@ def source_of(work: str) -> str:
     return work.partition("_")[2]
 
 
-def _range(
-    connection: Connection, statements: Statements, side: Side, after: str | None, limit: int, *, reverse: bool
-) -> tuple[str | None, int, list[str]]:
-    """Return the last key of the range (None: it was the last one), its rows and the keys that differ."""
-    begun = after is not None
-    row = connection.execute(
-        statements.compare(side, "bound", reverse=reverse, after=begun).encode(),
-        {"after": after, "limit": limit},
-        prepare=False,
-    ).fetchone()
-    until = str(row["until"]) if row else None
-    values = {"after": after, "until": until, "most": DIFFERENCES_MAX}
-    query = statements.compare(side, "digest", reverse=reverse, after=begun, until=until is not None)
-    row = connection.execute(query.encode(), values, prepare=False).fetchone()
-    assert row is not None
-    if row["equal"]:
-        return until, int(row["rows"]), []
-    query = statements.compare(side, "range", reverse=reverse, after=begun, until=until is not None)
-    found = connection.execute(query.encode(), values, prepare=False).fetchall()
-    return until, int(row["rows"]), [str(r["key"]) for r in found]
+class _Ranges:
+    """The comparison of one source, range by range; its statements are written once."""
+
+    def __init__(self, connection: Connection, statements: Statements, side: Side, *, reverse: bool) -> None:
+        self._connection = connection
+        self._query = cache(
+            lambda what, after, until: statements.compare(side, what, reverse=reverse, after=after, until=until).encode()
+        )
+
+    def next(self, after: str | None, limit: int) -> tuple[str | None, int, list[str]]:
+        """Return the last key of the range behind `after` (None: it was the last one), its rows and the keys that differ."""
+        begun = after is not None
+        values: dict[str, Any] = {"after": after, "limit": limit, "most": DIFFERENCES_MAX}
+        row = self._ask("bound", begun, False, values).fetchone()
+        values["until"] = until = str(row["until"]) if row else None
+        row = self._ask("digest", begun, until is not None, values).fetchone()
+        assert row is not None
+        if row["equal"]:
+            return until, int(row["rows"]), []
+        found = self._ask("range", begun, until is not None, values).fetchall()
+        return until, int(row["rows"]), [str(r["key"]) for r in found]
+
+    def _ask(self, what: str, after: bool, until: bool, values: dict[str, Any]) -> Cursor[dict[str, Any]]:
+        return self._connection.execute(self._query(what, after, until), values, prepare=False)

@@ -12,7 +12,7 @@ from typing import Any
 
 from rollout.engine.gauges import Reading
 
-REST_SHARE = 0.25  # of a chunk's time spent idle after it, so that a copy never takes all of a core
+REST_SHARE = 0.1  # of a chunk's time spent idle after it, so that a copy never takes all of a core
 SLOWEST_SHARE = 10.0  # just short of a stand: eleven times slower
 HOLDS_AT = 2.0  # limits
 SMOOTH_SECONDS = 2.0  # time constant, up and down

@@ -69,6 +69,7 @@ def rewrite(subject: Subject) -> Measured:
             "index_seconds": round(sum(s.end - s.start for s in subject.steps if s.name == AFTER["copy"]), 3),
             # The second swap: before the first one the notes of our own bulk writes had to be compared.
             "total_seconds": round(ready - began + swaps[-1]["seconds"], 3),
+            "pace": copies[0]["pace"],
             "longest_chunk_ms": max(c["longest_ms"] for c in copies),
             "swaps_ms": [s["held_ms"] for s in swaps], "reverts_ms": [r["held_ms"] for r in reverts],
             "contract": contract, "after_swap": with_reverse.over(without),

@@ -6,8 +6,9 @@ WITH RECURSIVE watched (oid) AS (
 )
 SELECT
     s.schemaname || '.' || s.relname AS name,
-    (100.0 * s.n_dead_tup / (s.n_dead_tup + s.n_live_tup))::float8 AS percent
-FROM pg_stat_user_tables AS s
+    -- The statistics' live rows alone would not do: they are lost with a crash, and may lag behind VACUUM's own count.
+    (100.0 * s.n_dead_tup / (s.n_dead_tup + greatest(s.n_live_tup, c.reltuples)))::float8 AS percent
+FROM pg_stat_user_tables AS s JOIN pg_class AS c ON c.oid = s.relid
 WHERE s.relid IN (SELECT w.oid FROM watched AS w) AND s.n_dead_tup >= %(floor)s
 ORDER BY percent DESC
 LIMIT 1;
