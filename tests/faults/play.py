@@ -1,0 +1,80 @@
+"""A whole case: create, write, expand, swap, revert, expand, swap, compare, contract; kill meanwhile; compare after each."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import dump
+import twin
+import universe
+from cases import Case
+from cluster import Cluster
+from steps import Steps
+from tables import STEPS
+from writers import Traffic, Writers, keys
+
+SETTLE_SECONDS = 0.15
+STAGES = {"expand": "compared", "swap": "swapped", "revert": "copied", "compare": "swapped", "contract": "contracted"}
+
+
+class Broken(AssertionError):
+    """A case that did not go as it must; says how, and how to replay it."""
+
+
+def play(case: Case, cluster: Cluster) -> str:
+    """Play a case; raise Broken at the first thing that is not as it must be. Returns a line about what was done."""
+    dbname, failures = cluster.database(), list[str]()
+    with cluster.superuser(dbname) as owner:
+        owner.execute(f"SET ROLE {universe.OWNER}".encode())
+        universe.create(owner, case)
+        pool = keys(owner, case)
+    traffic = Traffic(case, cluster.conninfo(dbname, universe.APP), pool)
+    before = dump.pieces(cluster, dbname, case)
+    writers = Writers(traffic)
+    with tempfile.TemporaryDirectory() as folder, Steps(cluster, dbname, case, Path(folder), traffic) as steps:
+        try:
+            failures = _walk(case, cluster, dbname, steps, writers, traffic, before)
+        finally:
+            writers.stop()
+        failures = failures or traffic.failures
+        if failures:
+            raise Broken(_report(case, failures, steps, traffic))
+    cluster.drop(dbname)
+    return f"{dict(traffic.counts)}"
+
+
+def _walk(
+    case: Case, cluster: Cluster, dbname: str, steps: Steps, writers: Writers, traffic: Traffic, before: dict[str, str]
+) -> list[str]:
+    for number, step in enumerate(STEPS):
+        time.sleep(SETTLE_SECONDS)
+        if step == "revert":
+            writers.stop_green()
+        if step == "contract":
+            writers.stop_blue()
+        said = steps.step(step, (kill for kill in case.kills if kill[0] == number))
+        if "done" not in said or said["stage"] != STAGES[step]:
+            return [f"{step} ended at {said.get('stage')}: {said.get('text', said)}", *traffic.failures]
+        if step == "swap":
+            writers.start_green()
+        time.sleep(SETTLE_SECONDS)
+        with traffic.still(), cluster.superuser(dbname) as connection:
+            parted = twin.differences(connection, case, STAGES[step])
+        if parted or traffic.failures:
+            return [f"after {step}:", *parted, *traffic.failures]
+        if step == "revert" or (step == "contract" and not case.changes):
+            changed = dump.changed(before, dump.pieces(cluster, dbname, case))
+            if changed:
+                return [f"the catalogue after {step}:", *changed]
+    return []
+
+
+def _report(case: Case, failures: list[str], steps: Steps, traffic: Traffic) -> str:
+    said = "\n".join(f[:3000] for f in failures[:12])
+    log = "\n".join(steps.log)
+    return (
+        f"\n{said}\n\nsteps:\n{log}\n\nwrites: {dict(traffic.counts)}\nprofile: {case.profile}, seed {case.seed}, rows {case.rows}\n"
+        f"keep as tests/faults/seeds/<name>.json:\n{case.to_json()}\n\n{universe.script(case)}"
+    )

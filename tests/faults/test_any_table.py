@@ -1,0 +1,80 @@
+"""Tables that nobody prepared are rewritten under writers, with kills in between, and compared with a twin after each step.
+
+The kept cases in seeds/ come first, then a few random ones, the same each time. More, and new ones, by hand:
+
+    python -m pytest tests/faults --rounds 200
+    python -m pytest tests/faults --rounds 50 --postgres /usr/lib/postgresql/15/bin
+    python -m pytest tests/faults --rounds 50 --seed 7
+
+A failure prints the case as SQL and change.yml for a person, and as JSON: put that into seeds/ under a name that says what
+it is about, and it is played first from then on.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import twin
+import universe
+from cases import Case, seeds
+from cluster import Cluster
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from play import Broken, play
+from tables import cases
+from writers import Traffic, Writers, keys
+
+FIXED_ROUNDS = 4
+FIXED_SEED = 1
+ALONE_SECONDS = 0.3
+
+
+@pytest.mark.parametrize("path", seeds(), ids=lambda path: path.stem)
+def test_kept(cluster: Cluster, path: Path) -> None:
+    """Every case that once failed, or that somebody thought of."""
+    case = Case.from_json(path.read_text())
+    if case.major > cluster.major:
+        return  # it has what this version of Postgres has not
+    play(case, cluster)
+
+
+def test_random(cluster: Cluster, pytestconfig: pytest.Config) -> None:
+    """Random cases. Hypothesis only draws here: a case takes seconds, and its writers' races do not shrink."""
+    asked = pytestconfig.getoption("--rounds")
+    number = pytestconfig.getoption("--seed") or (int(time.time()) if asked else FIXED_SEED)
+    broken: list[Broken] = []
+
+    @seed(number)
+    @settings(max_examples=asked or FIXED_ROUNDS, deadline=None, database=None, phases=[Phase.generate],
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(cases(cluster.major))
+    def play_one(case: Case) -> None:
+        try:
+            play(case, cluster)
+        except Broken as error:
+            broken.append(error)
+
+    play_one()
+    if broken:
+        pytest.fail(f"seed {number}: {len(broken)} cases failed; the first:\n{broken[0]}", pytrace=False)
+
+
+def test_writers_alone(cluster: Cluster) -> None:
+    """Without any change a table and its twin stay equal and no client fails: what the other tests find is the engine's."""
+
+    @seed(FIXED_SEED)
+    @settings(max_examples=FIXED_ROUNDS, deadline=None, database=None, phases=[Phase.generate],
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(cases(cluster.major))
+    def write(case: Case) -> None:
+        dbname = cluster.database()
+        with cluster.superuser(dbname) as connection:
+            universe.create(connection, case)
+            writers = Writers(Traffic(case, cluster.conninfo(dbname, universe.APP), keys(connection, case)))
+            time.sleep(ALONE_SECONDS)
+            writers.stop()
+            assert (twin.differences(connection, case, "none"), writers.traffic.failures) == ([], [])
+        cluster.drop(dbname)
+
+    write()
