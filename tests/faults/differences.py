@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from cases import Added, Case, Column
+from cases import Added, Case, Column, q
 from draws import Draw, Names, chance, one
 from hypothesis import strategies as st
 from kinds import TEMPLATES
 
+THE_KEY = "The Key"
 WIDER = {"int": "bigint", "small": "bigint", "int2": "integer", "varchar": "text", "real": "double precision",
          "numbered": "bigint", "serial": "bigint", "price": "numeric"}  # fmt: skip
 
@@ -76,6 +77,10 @@ def _laid_out(draw: Draw, case: Case, names: Names) -> Case:
     if how == "range":
         bounds = {"part_old": "FOR VALUES FROM (MINVALUE) TO ('2011-01-01')", "Part New": "FOR VALUES FROM ('2011-01-01') TO (MAXVALUE)"}
     if how != "wider":
+        # The key that stands lacks the partitions' column: it is named, to be left behind.
+        kind = "PRIMARY KEY" if "PRIMARY KEY" in case.constraints[0] else "UNIQUE"
+        constraint = f"CONSTRAINT {q(THE_KEY)} {kind} ({', '.join(q(name) for name in case.key)})"
+        case = replace(case, constraints=(constraint,), leave=(*case.leave, THE_KEY))
         target["partition"] = {"by": how, "columns": [column.name], "partitions": bounds}
     return replace(case, target=target)
 

@@ -32,8 +32,10 @@ def pieces(cluster: Cluster, dbname: str, case: Case) -> dict[str, str]:
     return found
 
 
-def changed(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """Return a line for each piece that is missing, additional or different."""
+def changed(before: dict[str, str], after: dict[str, str], *, kept: bool = False) -> list[str]:
+    """Return a line for each piece that is missing, additional or different; `kept`: a sync with a shadow may stand."""
+    if kept:
+        after = {name: body for name, body in after.items() if "EXECUTE FUNCTION rollout." not in body}
     lines = [f"missing: {name}\n{before[name]}" for name in before if name not in after]
     lines += [f"additional: {name}\n{after[name]}" for name in after if name not in before]
     lines += [f"was: {before[n]}\nis: {after[n]}" for n in before if n in after and before[n] != after[n]]

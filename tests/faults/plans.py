@@ -79,7 +79,9 @@ class Planner:
             sets = self._refer()
             return Update(case, keys, sets, count=case.counter not in sets and chance.random() < 0.5)
         if dice < 0.68 and not any(c.filled == "server" and "ALWAYS" in c.rest for c in case.columns):
-            return Rekey(case, [(key, self._key()) for key in keys])
+            # A new key that is another row's old one would make the outcome hang on the order of the rows.
+            pairs = [(key, new) for key in keys if (new := self._key()) not in keys]
+            return Rekey(case, pairs) if pairs else Read(case, keys)
         if dice < 0.78:
             return Delete(case, keys)
         if dice < 0.88 and (beside := self._beside(keys[0])):

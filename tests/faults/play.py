@@ -25,15 +25,15 @@ class Broken(AssertionError):
 
 def play(case: Case, cluster: Cluster) -> str:
     """Play a case; raise Broken at the first thing that is not as it must be. Returns a line about what was done."""
-    dbname, failures = cluster.database(), list[str]()
+    dbname = cluster.database()
     with cluster.superuser(dbname) as owner:
         owner.execute(f"SET ROLE {universe.OWNER}".encode())
         universe.create(owner, case)
         pool = keys(owner, case)
     traffic = Traffic(case, cluster.conninfo(dbname, universe.APP), pool)
     before = dump.pieces(cluster, dbname, case)
-    writers = Writers(traffic)
     with tempfile.TemporaryDirectory() as folder, Steps(cluster, dbname, case, Path(folder), traffic) as steps:
+        writers = Writers(traffic)
         try:
             failures = _walk(case, cluster, dbname, steps, writers, traffic, before)
         finally:
@@ -65,7 +65,7 @@ def _walk(
         if parted or traffic.failures:
             return [f"after {step}:", *parted, *traffic.failures]
         if step == "revert" or (step == "contract" and not case.changes):
-            changed = dump.changed(before, dump.pieces(cluster, dbname, case))
+            changed = dump.changed(before, dump.pieces(cluster, dbname, case), kept=step == "revert")
             if changed:
                 return [f"the catalogue after {step}:", *changed]
     return []

@@ -20,9 +20,8 @@ import twin
 import universe
 from cases import Case, seeds
 from cluster import Cluster
-from hypothesis import HealthCheck, Phase, given, seed, settings
 from play import Broken, play
-from tables import cases
+from tables import drawn
 from writers import Traffic, Writers, keys
 
 FIXED_ROUNDS = 4
@@ -40,35 +39,23 @@ def test_kept(cluster: Cluster, path: Path) -> None:
 
 
 def test_random(cluster: Cluster, pytestconfig: pytest.Config) -> None:
-    """Random cases. Hypothesis only draws here: a case takes seconds, and its writers' races do not shrink."""
+    """Random cases, every one played before the first failure is told."""
     asked = pytestconfig.getoption("--rounds")
-    number = pytestconfig.getoption("--seed") or (int(time.time()) if asked else FIXED_SEED)
-    broken: list[Broken] = []
-
-    @seed(number)
-    @settings(max_examples=asked or FIXED_ROUNDS, deadline=None, database=None, phases=[Phase.generate],
-              suppress_health_check=list(HealthCheck))  # fmt: skip
-    @given(cases(cluster.major))
-    def play_one(case: Case) -> None:
+    first = pytestconfig.getoption("--seed") or (int(time.time()) if asked else FIXED_SEED)
+    broken: list[str] = []
+    for number in range(first, first + (asked or FIXED_ROUNDS)):
         try:
-            play(case, cluster)
+            play(drawn(number, cluster.major), cluster)
         except Broken as error:
-            broken.append(error)
-
-    play_one()
+            broken.append(f"--seed {number}: {error}")
     if broken:
-        pytest.fail(f"seed {number}: {len(broken)} cases failed; the first:\n{broken[0]}", pytrace=False)
+        pytest.fail(f"{len(broken)} cases failed; the first is {broken[0]}", pytrace=False)
 
 
 def test_writers_alone(cluster: Cluster) -> None:
     """Without any change a table and its twin stay equal and no client fails: what the other tests find is the engine's."""
-
-    @seed(FIXED_SEED)
-    @settings(max_examples=FIXED_ROUNDS, deadline=None, database=None, phases=[Phase.generate],
-              suppress_health_check=list(HealthCheck))  # fmt: skip
-    @given(cases(cluster.major))
-    def write(case: Case) -> None:
-        dbname = cluster.database()
+    for number in range(FIXED_SEED, FIXED_SEED + FIXED_ROUNDS):
+        case, dbname = drawn(number, cluster.major), cluster.database()
         with cluster.superuser(dbname) as connection:
             universe.create(connection, case)
             writers = Writers(Traffic(case, cluster.conninfo(dbname, universe.APP), keys(connection, case)))
@@ -76,5 +63,3 @@ def test_writers_alone(cluster: Cluster) -> None:
             writers.stop()
             assert (twin.differences(connection, case, "none"), writers.traffic.failures) == ([], [])
         cluster.drop(dbname)
-
-    write()
