@@ -1,10 +1,12 @@
-"""What a change would not carry over: publications, views, rules, row security and triggers of a live database."""
+"""What a change would not carry over from a live database, and publications that it would trip over."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from rollout.engine import changes, ledger
+from rollout.engine.rewrite import refusals
+from rollout.engine.rewrite.description import read
 from rollout.engine.stages import SWAPPED
 from rollout.environment import Database
 
@@ -22,8 +24,12 @@ def check(database: Database) -> tuple[bool, str]:
         known = ledger.installed(connection)
         stages = {c.name: ledger.stage(connection, c.name) if known else None for c in plan}
         ahead = [c for c in plan if stages[c.name] not in SWAPPED]
-        relations = sorted({name for change in ahead for name in change.declaration.authority})
-        for file in ("preflight_publications.sql", "preflight_dependents.sql", "preflight_carried.sql"):
-            rows = connection.execute((SQL / file).read_bytes(), {"relations": relations}).fetchall()
-            wrong += [str(row["observed"]) for row in rows]
+        relations = sorted({name for change in ahead for name in change.declaration.relations})
+        rows = connection.execute((SQL / "preflight_publications.sql").read_bytes()).fetchall()
+        wrong += [str(row["observed"]) for row in rows]
+        for change in ahead:
+            for source in change.declaration.sources:
+                table = read(connection, source.schema_name, source.name)
+                found = refusals.found(connection, change.declaration, source, table) if table else ["it does not exist"]
+                wrong += [f"{source.table}: {what}" for what in found]
     return not wrong, "; ".join(wrong) or f"{len(relations)} relations to be exchanged, nothing in the way"

@@ -32,7 +32,7 @@ def build(environment: Environment, state: RunState) -> dict[str, Any]:
                             "tier": tier,
                             "host": live.host,
                             "change": change.name,
-                            "authority": list(change.declaration.authority),
+                            "authority": change.declaration.relations,
                             "revert_seconds": times.get("revert", {}).get("seconds"),
                             "compare_seconds": (times.get("compare") or {}).get("seconds"),
                         }

@@ -38,7 +38,7 @@ SIDES = {
         """,
         """
         SELECT storage_key, status, subject, processed, created_at, updated_at FROM v2.email_messages
-        WHERE origin <> 'both'
+        WHERE origin <> 3
         """,
     ],
 }  # fmt: skip
@@ -221,13 +221,13 @@ def test_a_killed_copy_goes_on(queue: Place) -> None:
         with ledger.connect(queue.target) as connection:
 
             def half_way() -> None:
-                assert ledger.checkpoint(connection, queue.change.name, "copy_1_jobs")["rows"] > 1000
+                assert ledger.checkpoint(connection, queue.change.name, "copy_public.jobs")["rows"] > 1000
 
             within(30, half_way)
             runner.send_signal(signal.SIGKILL)
             runner.wait()
             within(10, lambda: _alone(connection))
-            before = ledger.checkpoint(connection, queue.change.name, "copy_1_jobs")
+            before = ledger.checkpoint(connection, queue.change.name, "copy_public.jobs")
             assert not before["finished"]
             stages = queue.stages(connection)
             assert stages.stage() == "expanded"
@@ -248,7 +248,7 @@ def test_edited_files_are_refused(queue: Place, tmp_path: Path) -> None:
     with ledger.connect(queue.target) as connection:
         queue.stages(connection).expand()
         folder = tmp_path.rename(tmp_path.with_name(queue.change.name))
-        (folder / "swap.sql").write_bytes((folder / "swap.sql").read_bytes() + b"\n")
+        (folder / "shadow.sql").write_bytes((folder / "shadow.sql").read_bytes() + b"\n")
         edited = Place(queue.target, changes.Change("queue", folder, queue.change.declaration))
         with pytest.raises(Refused, match="changed since it was expanded"):
             edited.stages(connection).swap()

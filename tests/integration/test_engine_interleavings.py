@@ -173,18 +173,19 @@ def test_logs_of_unknown_jobs_are_refused_after_contract(queue: tuple[Place, Sta
 
 
 def test_what_is_not_carried_is_refused_before_anything_is_written(server: Server) -> None:
-    """Row security on an authority refuses the expand by name and leaves nothing; switched on later, it refuses the swap."""
+    """A rule on a source refuses the expand by name and leaves nothing; DDL after the expand refuses the swap."""
     place = prepared(server, "content")
     with ledger.connect(place.target) as connection:
         stages = place.stages(connection)
-        connection.execute("ALTER TABLE email_messages ENABLE ROW LEVEL SECURITY")
-        with pytest.raises(Refused, match="row security"):
+        connection.execute("CREATE RULE quiet AS ON DELETE TO email_messages DO ALSO NOTHING")
+        with pytest.raises(Refused, match="rule quiet"):
             stages.expand()
         assert stages.stage() is None
-        connection.execute("ALTER TABLE email_messages DISABLE ROW LEVEL SECURITY")
+        assert connection.execute("SELECT to_regclass('v2.email_messages') AS found").fetchone() == {"found": None}
+        connection.execute("DROP RULE quiet ON email_messages")
         stages.expand()
-        connection.execute("CREATE VIEW mine AS SELECT * FROM email_messages")
-        with pytest.raises(Refused, match=r"view public\.mine"):
+        connection.execute("ALTER TABLE email_messages ENABLE ROW LEVEL SECURITY")
+        with pytest.raises(Refused, match="row security"):
             stages.swap()
         assert stages.stage() == "compared"
 

@@ -19,7 +19,7 @@ WHERE c.relnamespace = 'public'::regnamespace AND d.classoid = 'pg_class'::regcl
 @pytest.mark.parametrize("tier", ["content", "queue", "olap"])
 def test_comments_come_and_go(server: Server, tier: str) -> None:
     """Expand twice documents each reference once below the comment as found; discard restores every comment."""
-    change = Change(tier, NAME, server.conninfo(server.database(tier)))
+    change = Change(tier, NAME, server, server.database(tier))
     as_found = change.connection.execute(COMMENTS).fetchall()
     change.stage("expand")
     once = change.connection.execute(COMMENTS).fetchall()
@@ -36,7 +36,7 @@ def test_comments_come_and_go(server: Server, tier: str) -> None:
 def test_notifications_are_bounded(server: Server) -> None:
     """Each new, deleted or moved referent is announced; a statement over more than 100 rows is announced once."""
     database = server.database("oltp")
-    change = Change("oltp", NAME, server.conninfo(database))
+    change = Change("oltp", NAME, server, database)
     change.stage("expand")
     change.stage("expand")
     with (
@@ -77,7 +77,7 @@ def test_notifications_are_bounded(server: Server) -> None:
 def test_triggers_cost_little(server: Server) -> None:
     """Ten thousand leads in one statement are inserted within seconds, because at most 101 rows are looked at."""
     database = server.database("oltp")
-    change = Change("oltp", NAME, server.conninfo(database))
+    change = Change("oltp", NAME, server, database)
     change.stage("expand")
     started = time.monotonic()
     change.connection.execute(

@@ -49,10 +49,10 @@ def database(server: Server) -> str:
 @pytest.fixture
 def change(server: Server, database: str) -> Iterator[Change]:
     """The change, not yet expanded."""
-    first = Change("olap", "001_cross_database_integrity", server.conninfo(database))
+    first = Change("olap", "001_cross_database_integrity", server, database)
     first.stage("expand")
     first.close()
-    made = Change("olap", "004_olap_performance", server.conninfo(database))
+    made = Change("olap", "004_olap_performance", server, database)
     yield made
     made.close()
 
@@ -129,22 +129,12 @@ class Writers:
 
 
 def prepare(change: Change) -> None:
-    """Expand, index, copy, compare and refresh: everything up to the swap."""
+    """Expand and refresh: everything up to the swap."""
     change.stage("expand")
-    change.statements("indexes")
-    change.copy()
     rows, differing = change.compare()
     assert rows >= 3000
     assert differing == []
     change.connection.execute("REFRESH MATERIALIZED VIEW v2.campaign_performance_mv")
-
-
-def contract(change: Change) -> None:
-    """Contract with all its steps."""
-    change.stage("contract_prepare")
-    change.copy(prefix="contract_copy")
-    change.statements("contract_validate")
-    change.stage("contract")
 
 
 def test_road_under_load(server: Server, database: str, change: Change) -> None:
@@ -154,7 +144,6 @@ def test_road_under_load(server: Server, database: str, change: Change) -> None:
         prepare(change)
         writers.go_on()
         for last in (False, True):
-            assert change.compare()[1] == []
             change.stage("swap")
             writers.green.set()
             writers.go_on()
@@ -165,6 +154,7 @@ def test_road_under_load(server: Server, database: str, change: Change) -> None:
                 writers.running[2] = writers.pool.submit(writers._write, 2)
                 change.stage("revert")
                 writers.go_on()
+                change.stage("expand")
                 for left, right in (("public", "v2"), ("v2", "public")):
                     stamp = {"public": "updated", "v2": "updated_at"}
                     row = change.connection.execute(
@@ -173,7 +163,7 @@ def test_road_under_load(server: Server, database: str, change: Change) -> None:
                     ).fetchone()
                     assert row == (0,)
     assert writers.failures == []
-    contract(change)
+    change.stage("contract")
     found = change.connection.execute(
         "SELECT tenant_id || ' ' || to_char(period_start AT TIME ZONE 'UTC', 'YYYY-MM-DD') || 'Z', emails_sent"
         " FROM public.billing_analytics WHERE tenant_id LIKE 'w%-%'"
@@ -197,7 +187,7 @@ def test_contract_keeps_green_and_integrity(server: Server, database: str, chang
         before = green.execute(UPSERT.format(updated="updated_at").encode(), start).fetchone()
         assert before is not None
         green.execute(insert, before)
-        contract(change)
+        change.stage("contract")
         assert green.execute(UPSERT.format(updated="updated_at").encode(), start).fetchone() == before
         child = green.execute(insert, before).fetchone()
         with pytest.raises(psycopg.errors.ForeignKeyViolation):
@@ -221,7 +211,7 @@ def test_counters_can_be_written_before_the_chunks_reach_them(server: Server, da
     change.stage("swap")
     with psycopg.connect(server.conninfo(database, "penguin_app"), autocommit=True) as writer:
         writer.execute("INSERT INTO campaign_analytics (campaign_id, company_id, billing_id) VALUES ('early', 'c', 1)")
-        change.stage("contract_prepare")
+        change.contract_prepare()
         writer.execute("UPDATE campaign_analytics SET sent = 1 WHERE campaign_id = 'early'")
         row = writer.execute(
             "SELECT billing_period_start FROM campaign_analytics WHERE campaign_id = 'early'"
@@ -242,7 +232,7 @@ def test_period_moves_keep_the_old_row(server: Server, database: str, change: Ch
         blue.execute("DELETE FROM billing_analytics WHERE id = 3")
         with pytest.raises(psycopg.errors.UniqueViolation):
             blue.execute(
-                "INSERT INTO billing_analytics (id, tenant_id, period_start, period_end)"
+                "INSERT INTO billing_analytics (id, tenant_id, period_start, period_end) OVERRIDING SYSTEM VALUE"
                 " VALUES (2, 'twice', '2025-01-01Z', '2025-02-01Z')"
             )
     assert change.compare() == (2999, [])
@@ -268,9 +258,9 @@ def test_compare_sees_every_kind_of_difference(change: Change) -> None:
         "INSERT INTO v2.billing_analytics (id, tenant_id, period_start, period_end)"
         " VALUES (99999, 'x', '2030-01-01Z', '2030-02-01Z')"
     )
-    assert change.compare(limit=7)[1] == ["10", "20", "99999"]
+    assert change.compare()[1] == ["10", "20", "99999"]
     change.stage("swap")
-    assert change.compare(limit=7)[1] == ["10", "20", "99999"]
+    assert change.compare()[1] == ["10", "20", "99999"]
 
 
 def test_shadow_is_guarded(server: Server, database: str, change: Change) -> None:
@@ -295,16 +285,14 @@ def test_shadow_is_guarded(server: Server, database: str, change: Change) -> Non
 
 
 def test_stages_can_be_repeated(change: Change) -> None:
-    """Expand, indexes and copy twice are the same as once, and a far period does not cost partitions."""
+    """Expand twice is the same as once, and a far period does not cost partitions."""
     change.connection.execute(
         "INSERT INTO billing_analytics (tenant_id, period_start, period_end)"
         " VALUES ('typo', '9999-01-01Z', '9999-02-01Z')"
     )
     for _ in range(2):
         change.stage("expand")
-        change.statements("indexes")
-        change.copy(limit=111)
-        assert change.compare(limit=97) == (3001, [])
+        assert change.compare() == (3001, [])
     row = change.connection.execute(
         "SELECT count(*) FROM pg_inherits WHERE inhparent = 'v2.billing_analytics'::regclass"
     ).fetchone()

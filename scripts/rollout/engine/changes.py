@@ -7,65 +7,17 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from rollout.engine.declaration import Declaration, Plan
 from rollout.environment import ROOT, TIERS
 from rollout.errors import BadInput
 
 SQL = ROOT / "sql"
-Relation = str
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class Locks(BaseModel):
-    """Relations that a stage locks before it runs, in the application's own order, each `schema.name`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    expand: list[Relation] = Field(default_factory=list)
-    arm: list[Relation] = Field(default_factory=list)
-    swap: list[Relation] = Field(default_factory=list)
-    revert: list[Relation] = Field(default_factory=list)
-    contract_prepare: list[Relation] = Field(default_factory=list)
-    contract: list[Relation] = Field(default_factory=list)
-    discard: list[Relation] = Field(default_factory=list)
-
-
-class Declaration(BaseModel):
-    """What change.yml may say.
-
-    `authority`: each relation that the swap exchanges, and the column that is its key; `shadow`: the relations that are
-    filled, analysed once they are; `includes`: files of sql/shared that expand begins with; `before_swap`: steps of the
-    road that must have run on the expanded change.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    change: str
-    kind: Literal["rewrite", "index", "documentation"]
-    summary: str
-    authority: dict[Relation, str] = Field(default_factory=dict)
-    includes: list[str] = Field(default_factory=list)
-    shadow: list[Relation] = Field(default_factory=list)
-    before_swap: list[Literal["refresh_performance"]] = Field(default_factory=list)
-    locks: Locks = Field(default_factory=Locks)
-
-
-class PlanEntry(BaseModel):
-    """One line of a plan: a change and those of the same tier that must stand before it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    change: str
-    requires: list[str] = Field(default_factory=list)
-
-
-class Plan(BaseModel):
-    """plan.yml: the order of a tier's changes; the only place that orders."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    tier: Literal["oltp", "content", "queue", "olap"]
-    changes: list[PlanEntry]
 
 
 @dataclass(frozen=True)
@@ -84,13 +36,13 @@ class Change:
     @property
     def swaps(self) -> bool:
         """Return whether the change exchanges names (and so can be taken back by the reverse swap)."""
-        return (self.folder / "swap.sql").exists()
+        return self.declaration.kind == "rewrite"
 
     @cached_property
     def sha256(self) -> str:
         """Return the digest over the names and contents of all files of the change and of what it includes."""
         digest = hashlib.sha256()
-        for path in [*sorted(p for p in self.folder.iterdir() if p.is_file()), *self._included()]:
+        for path in [*sorted(p for p in self.folder.iterdir() if p.is_file()), *self.included()]:
             digest.update(f"{path.name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
         return digest.hexdigest()
 
@@ -99,10 +51,11 @@ class Change:
         path = self.folder / f"{stage}.sql"
         if not path.exists():
             return None
-        before = self._included() if stage == "expand" else []
+        before = self.included() if stage == "expand" else []
         return b"\n".join(p.read_bytes() for p in [*before, path])
 
-    def _included(self) -> list[Path]:
+    def included(self) -> list[Path]:
+        """Return the files of sql/shared that expand begins with."""
         return [self.folder.parents[1] / "shared" / name for name in self.declaration.includes]
 
     def statements(self, stage: str) -> list[bytes]:
@@ -128,21 +81,24 @@ def plan(tier: str) -> list[Change]:
                 f"{_short(path)}: {entry.change} requires {', '.join(sorted(unknown))}, which do not stand before it",
                 next="correct the order of the plan",
             )
-        folder = SQL / tier / entry.change
-        declaration = _checked(Declaration, folder / "change.yml")
-        if declaration.change != entry.change:
-            raise BadInput(
-                f"{_short(folder)}/change.yml names {declaration.change!r}", next="give it its folder's name"
-            )
-        for name in declaration.includes:
-            if not (SQL / "shared" / name).is_file():
-                raise BadInput(f"{_short(folder)}/change.yml includes {name}", limit="a file of sql/shared", next="correct it")
-        changes.append(Change(tier, folder, declaration))
+        changes.append(load(tier, SQL / tier / entry.change))
     known = {c.name for c in changes}
     forgotten = sorted(p.name for p in (SQL / tier).iterdir() if p.is_dir() and p.name not in known)
     if forgotten:
         raise BadInput(f"{_short(path)} does not order {', '.join(forgotten)}", next="add each folder to the plan")
     return changes
+
+
+def load(tier: str, folder: Path) -> Change:
+    """Return the change in a folder (anywhere); raise BadInput for a typo, another folder's name or a missing include."""
+    declaration = _checked(Declaration, folder / "change.yml")
+    if declaration.change != folder.name:
+        raise BadInput(f"{_short(folder)}/change.yml names {declaration.change!r}", next="give it its folder's name")
+    change = Change(tier, folder, declaration)
+    for path in change.included():
+        if not path.is_file():
+            raise BadInput(f"{_short(folder)}/change.yml includes {path.name}", limit="a file of sql/shared", next="correct it")
+    return change
 
 
 def digest() -> str:
@@ -166,4 +122,4 @@ def _checked(model: type[Model], path: Path) -> Model:
 
 
 def _short(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -15,7 +15,6 @@ from typing import Any
 from psycopg import errors, sql
 
 from rollout.engine import ledger
-from rollout.engine.changes import Change
 from rollout.engine.ledger import Connection, Fence
 from rollout.environment import Settings
 from rollout.errors import Failed
@@ -47,17 +46,26 @@ class Done:
                 "longest_ms": round(self.longest_ms, 1), "rows_per_s": rate}
 
 
-def run(connection: Connection, change: Change, work: str, fence: Fence, settings: Settings, report: Report) -> Done:
-    """Run a work file to its end; raise Fenced when another runner took over, Failed when clients are in its way all the time.
+@dataclass(frozen=True)
+class Work:
+    """A piece of chunked work: its change, its name, and the statement of a first and of a further chunk."""
 
-    `report(work, rows so far including earlier calls, rows per second)` is called after each chunk.
+    change: str
+    name: str
+    first: bytes
+    further: bytes
+
+
+def run(connection: Connection, work: Work, fence: Fence, settings: Settings, report: Report) -> Done:
+    """Run a piece of work to its end; raise Fenced when another runner took over, Failed when clients are always in its way.
+
+    `report(work's name, rows so far including earlier calls, rows per second)` is called after each chunk.
     """
-    statement = change.sql(work) or b""
     size = ChunkSize(settings.chunk_target_ms)
     started, rows, chunks, longest, yields = time.monotonic(), 0, 0, 0.0, 0
-    done_before = ledger.checkpoint(connection, change.name, work)
+    done_before = ledger.checkpoint(connection, work.change, work.name)
     if done_before["finished"]:
-        return Done(work, 0, 0, 0.0, 0.0)
+        return Done(work.name, 0, 0, 0.0, 0.0)
     after: str | None = done_before["last_key"]
     while True:
         chunk_started = time.monotonic()
@@ -65,14 +73,16 @@ def run(connection: Connection, change: Change, work: str, fence: Fence, setting
             with connection.transaction():
                 connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
                 ledger.check(connection, fence)
-                row = connection.execute(statement, {"after": after, "limit": size.limit}, prepare=False).fetchone()
+                row = connection.execute(
+                    work.first if after is None else work.further, {"after": after, "limit": size.limit}, prepare=False
+                ).fetchone()
                 last_key, copied = tuple((row or {}).values())[:2]
-                ledger.advance(connection, change.name, work, last_key, copied)
+                ledger.advance(connection, work.change, work.name, last_key, copied)
         except (errors.DeadlockDetected, errors.LockNotAvailable, errors.SerializationFailure) as error:
             yields += 1
             if yields > YIELDS_MAX:
                 raise Failed(
-                    f"{change.name}/{work} gave way to clients {yields} times behind key {after} ({type(error).__name__})",
+                    f"{work.change}/{work.name} gave way to clients {yields} times behind key {after} ({type(error).__name__})",
                     limit=f"{YIELDS_MAX} times",
                     next="find who holds these rows; the same command goes on behind the last chunk",
                 ) from None
@@ -81,9 +91,9 @@ def run(connection: Connection, change: Change, work: str, fence: Fence, setting
             continue
         seconds = time.monotonic() - chunk_started
         rows, chunks, longest = rows + copied, chunks + 1, max(longest, seconds * 1000)
-        report(work, done_before["rows"] + rows, rows / (time.monotonic() - started))
+        report(work.name, done_before["rows"] + rows, rows / (time.monotonic() - started))
         if last_key is None:
-            return Done(work, rows, chunks, time.monotonic() - started, longest)
+            return Done(work.name, rows, chunks, time.monotonic() - started, longest)
         after = last_key
         size.took(seconds)
         time.sleep(seconds * REST_SHARE)
@@ -92,12 +102,13 @@ def run(connection: Connection, change: Change, work: str, fence: Fence, setting
 class ChunkSize:
     """The next chunk's number of rows: follows the target time, at most doubling or halving at once."""
 
-    def __init__(self, target_ms: int) -> None:
-        """`target_ms`: how long one chunk should take."""
+    def __init__(self, target_ms: int, *, largest: int = LARGEST_LIMIT) -> None:
+        """`target_ms`: how long one chunk should take; `largest`: never more rows than that."""
         self.target_seconds = target_ms / 1000
+        self.largest = largest
         self.limit = FIRST_LIMIT
 
     def took(self, seconds: float) -> None:
         """Adapt to how long the last chunk took."""
         factor = min(2.0, max(0.5, self.target_seconds / max(seconds, 1e-6)))
-        self.limit = min(LARGEST_LIMIT, max(SMALLEST_LIMIT, int(self.limit * factor)))
+        self.limit = min(self.largest, max(SMALLEST_LIMIT, int(self.limit * factor)))

@@ -1,9 +1,8 @@
 """Comparing authority and shadow: every key range in one snapshot, then only what was written since.
 
 Both sides stand in one database and the sync runs in the writer's own transaction, so one statement sees both at the
-same instant: a difference is a difference, never a write in flight. A compare file is one statement: it takes %(after)s,
-%(limit)s and %(keys)s (text[] or NULL: compare only these) and returns last_key (NULL: the end), the number of rows, and
-the differing keys (bounded). The old side is named without a schema: public before the swap, v1 after it.
+same instant: a difference is a difference, never a write in flight. A range is compared by count and by an order-independent
+sum of row hashes, through the mapping and in the direction of the sync; only a range that differs is compared row by row.
 """
 
 from __future__ import annotations
@@ -13,14 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rollout.engine import ledger
-from rollout.engine.changes import Change
 from rollout.engine.chunks import ChunkSize, Report
 from rollout.engine.ledger import Connection, Fence
+from rollout.engine.rewrite.shape import Side
+from rollout.engine.rewrite.statements import Statements
 from rollout.environment import Settings
 from rollout.errors import Failed
 
 DIFFERENCES_MAX = 20
-DIRTY_UNDER_LOCK_MAX = 500
+DIRTY_UNDER_LOCK_MAX = 200
+LARGEST_RANGE = 100_000
 LEFT = "SELECT count(*) AS n FROM (SELECT FROM rollout.dirty WHERE change = %s LIMIT %s) AS notes"
 DIRTY_BATCH = 5_000
 DIRTY_PASSES_MAX = 10_000
@@ -33,7 +34,7 @@ DELETE FROM rollout.dirty WHERE id IN (
 
 @dataclass
 class Compared:
-    """What was compared: rows (of the authority, ranges of all works) and the keys that differ, bounded."""
+    """What was compared: rows of the authority over all sources, and the keys that differ, bounded."""
 
     rows: int = 0
     seconds: float = 0.0
@@ -45,82 +46,93 @@ class Compared:
 
 
 def full(
-    connection: Connection, change: Change, settings: Settings, report: Report, *, old_schema: str = "public"
+    connection: Connection, statements: Statements, settings: Settings, report: Report, *, reverse: bool
 ) -> Compared:
-    """Compare everything, range by range, each in its own short read-only transaction."""
+    """Compare everything, range by range, each in its own short read-only transaction; `reverse`: the target is the authority."""
     result, started = Compared(), time.monotonic()
-    for work in change.works("compare"):
-        size, after = ChunkSize(settings.chunk_target_ms), None
-        rows_of_work = 0
+    for side in statements.shape.sides:
+        size, after = ChunkSize(settings.chunk_target_ms, largest=LARGEST_RANGE), None
+        rows_of_side = 0
         while True:
-            chunk_started = time.monotonic()
-            after, rows, differing = _range(connection, change, work, after, size.limit, None, old_schema)
-            rows_of_work += rows
+            range_started = time.monotonic()
+            until, rows, differing = _range(connection, statements, side, after, size.limit, reverse=reverse)
+            rows_of_side += rows
             result.rows += rows
-            result.differing += [f"{work}: {key}" for key in differing][: DIFFERENCES_MAX - len(result.differing)]
-            report(work, rows_of_work, result.rows / max(time.monotonic() - started, 1e-6))
-            if after is None:
+            result.differing += [f"{side.source_name}: {key}" for key in differing][
+                : DIFFERENCES_MAX - len(result.differing)
+            ]
+            report(f"compare_{side.source_name}", rows_of_side, result.rows / max(time.monotonic() - started, 1e-6))
+            if until is None:
                 break
-            size.took(time.monotonic() - chunk_started)
+            after = until
+            size.took(time.monotonic() - range_started)
     result.seconds = time.monotonic() - started
     return result
 
 
-def dirty(connection: Connection, change: Change, most: int) -> Compared:
+def dirty(connection: Connection, statements: Statements, most: int) -> Compared:
     """Compare at most `most` of the writes noted since the last comparison, in the caller's transaction."""
     result, started = Compared(), time.monotonic()
-    for work in change.works("compare"):
-        taken = connection.execute(TAKE_DIRTY, (change.name, source_of(work), most)).fetchall()
-        keys = sorted({str(row["key"]) for row in taken})
-        if keys:
-            _, count, differing = _range(connection, change, work, None, len(keys), keys, "public")
-            result.rows += count
-            result.differing += [f"{work}: {key}" for key in differing]
+    change, sides = statements.shape.change, statements.shape.sides
+    # What one source's key stands for may show the row of another one: a key is compared in all of them.
+    taken = [
+        row for side in sides for row in connection.execute(TAKE_DIRTY, (change, side.source_name, most)).fetchall()
+    ]
+    keys = sorted({str(row["key"]) for row in taken})
+    for side in sides if keys else []:
+        query = statements.compare(side, "given", reverse=False)
+        found = connection.execute(query.encode(), {"keys": keys, "most": DIFFERENCES_MAX}, prepare=False).fetchall()
+        result.rows += len(keys)
+        result.differing += [f"{side.source_name}: {row['key']}" for row in found]
     result.seconds = time.monotonic() - started
     return result
 
 
-def left(connection: Connection, change: Change, most: int) -> int:
+def left(connection: Connection, change: str, most: int) -> int:
     """Return how many notes are left to compare, counting no further than `most`."""
-    row = connection.execute(LEFT, (change.name, most)).fetchone()
+    row = connection.execute(LEFT, (change, most)).fetchone()
     return int(row["n"]) if row else 0
 
 
-def shrink_dirty(connection: Connection, change: Change, fence: Fence) -> Compared:
+def shrink_dirty(connection: Connection, statements: Statements, fence: Fence) -> Compared:
     """Compare dirty keys without a lock until few are left, so that little is left to do under the swap's lock."""
-    total = Compared()
+    total, change = Compared(), statements.shape.change
     for _ in range(DIRTY_PASSES_MAX):
         if left(connection, change, DIRTY_UNDER_LOCK_MAX + 1) <= DIRTY_UNDER_LOCK_MAX:
             return total
         with connection.transaction():
             ledger.check(connection, fence)
-            one = dirty(connection, change, DIRTY_BATCH)
+            one = dirty(connection, statements, DIRTY_BATCH)
         total.rows, total.differing = total.rows + one.rows, total.differing + one.differing
         if total.differing:
             return total
     raise Failed(
-        f"{change.name}: writes come faster than they are compared", next="repeat the command when the load is lower"
+        f"{change}: writes come faster than they are compared", next="repeat the command when the load is lower"
     )
 
 
 def source_of(work: str) -> str:
-    """Return the relation that a work such as compare_1_jobs is about."""
-    return work.split("_", 2)[2]
+    """Return the relation that a work such as copy_public.jobs or compare_public.jobs is about."""
+    return work.partition("_")[2]
 
 
 def _range(
-    connection: Connection,
-    change: Change,
-    work: str,
-    after: str | None,
-    limit: int,
-    keys: list[str] | None,
-    old_schema: str,
+    connection: Connection, statements: Statements, side: Side, after: str | None, limit: int, *, reverse: bool
 ) -> tuple[str | None, int, list[str]]:
-    with connection.transaction():
-        connection.execute("SELECT set_config('search_path', %s, true)", (f"{old_schema}, pg_temp",))
-        values = {"after": after, "limit": limit, "keys": keys}
-        row = connection.execute(change.sql(work) or b"", values, prepare=False).fetchone()
-        connection.execute("SELECT set_config('search_path', 'public', true)")
-    last_key, rows, differing = tuple((row or {}).values())[:3]
-    return last_key, int(rows), [str(key) for key in differing]
+    """Return the last key of the range (None: it was the last one), its rows and the keys that differ."""
+    begun = after is not None
+    row = connection.execute(
+        statements.compare(side, "bound", reverse=reverse, after=begun).encode(),
+        {"after": after, "limit": limit},
+        prepare=False,
+    ).fetchone()
+    until = str(row["until"]) if row else None
+    values = {"after": after, "until": until, "most": DIFFERENCES_MAX}
+    query = statements.compare(side, "digest", reverse=reverse, after=begun, until=until is not None)
+    row = connection.execute(query.encode(), values, prepare=False).fetchone()
+    assert row is not None
+    if row["equal"]:
+        return until, int(row["rows"]), []
+    query = statements.compare(side, "range", reverse=reverse, after=begun, until=until is not None)
+    found = connection.execute(query.encode(), values, prepare=False).fetchall()
+    return until, int(row["rows"]), [str(r["key"]) for r in found]

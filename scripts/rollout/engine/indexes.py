@@ -26,12 +26,8 @@ VALID = "SELECT i.indisvalid AS valid FROM pg_index AS i WHERE i.indexrelid = to
 
 
 def build(connection: Connection, change: Change, file: str, fence: Fence) -> list[str]:
-    """Build each index of a file outside a transaction; return their names.
-
-    Raises Failed when one stays invalid, Refused when somebody (an earlier runner of ours, say) is building it now, and
-    Fenced when another runner took over.
-    """
-    built = []
+    """Build each index of a file outside a transaction; return their names. Raises as `build_each`."""
+    named = []
     for statement in change.statements(file):
         found = NAME.search(statement.decode())
         if not found:
@@ -39,14 +35,24 @@ def build(connection: Connection, change: Change, file: str, fence: Fence) -> li
                 f"{change.name}/{file}.sql: a statement is no CREATE INDEX CONCURRENTLY",
                 next="move it to another stage",
             )
-        name = f"{found.group(2) or 'public'}.{found.group(1)}"
+        named.append((f"{found.group(2) or 'public'}.{found.group(1)}", statement))
+    return build_each(connection, named, fence)
+
+
+def build_each(connection: Connection, named: list[tuple[str, bytes]], fence: Fence) -> list[str]:
+    """Build indexes, each given by its qualified, quoted name and its statement, unless it stands valid; return their names.
+
+    Raises Failed when one stays invalid, Refused when somebody (an earlier runner of ours, say) is building it now, and
+    Fenced when another runner took over.
+    """
+    for name, statement in named:
         ledger.check(connection, fence)
         _await_other_build(connection, name)
         connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT)))
         try:
             row = connection.execute(VALID, (name,)).fetchone()
             if row and not row["valid"]:
-                connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.Identifier(*name.split("."))))
+                connection.execute(sql.SQL("DROP INDEX CONCURRENTLY {}").format(sql.SQL(name)))
             connection.execute(statement)
         finally:
             connection.execute("SET lock_timeout = 0")
@@ -55,8 +61,7 @@ def build(connection: Connection, change: Change, file: str, fence: Fence) -> li
             raise Failed(
                 f"index {name} is not valid after its build", next="repeat the command: it is dropped and built again"
             )
-        built.append(name)
-    return built
+    return [name for name, _ in named]
 
 
 def _await_other_build(connection: Connection, name: str) -> None:

@@ -5,6 +5,7 @@ Everything here runs in the caller's transaction, so that the record and the wor
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 
 from rollout.environment import Database
 from rollout.errors import Failed, Fenced
 
 DDL = Path(__file__).with_name("ledger.sql")
 Connection = psycopg.Connection[dict[str, Any]]
+VERSION = "SELECT obj_description(oid, 'pg_namespace') AS version FROM pg_namespace WHERE nspname = 'rollout'"
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,12 @@ def install(connection: Connection, fence: Fence) -> None:
     with connection.transaction():
         # Two runners that install at once would otherwise collide in the catalogue.
         connection.execute("SELECT pg_advisory_xact_lock(hashtext('rollout.ledger'))")
-        if not connection.execute("SELECT to_regclass('rollout.fence') AS found").fetchone()["found"]:  # type: ignore[index]
-            connection.execute(DDL.read_bytes())
+        text = DDL.read_bytes()
+        version = f"ledger {hashlib.sha256(text).hexdigest()[:12]}"
+        row = connection.execute(VERSION).fetchone()
+        if not row or row["version"] != version:
+            connection.execute(text)
+            connection.execute(sql.SQL("COMMENT ON SCHEMA rollout IS {}").format(sql.Literal(version)))
         connection.execute(
             "INSERT INTO rollout.fence (token, run) VALUES (%s, %s) ON CONFLICT (one) DO UPDATE"
             " SET token = excluded.token, run = excluded.run WHERE rollout.fence.token <= excluded.token",
@@ -103,6 +110,19 @@ def record(connection: Connection, fence: Fence, change: str, event: str, **fact
         "INSERT INTO rollout.events (run, token, change, event, facts) VALUES (%s, %s, %s, %s, %s)",
         (fence.run, fence.token, change, event, Jsonb(facts)),
     )
+
+
+def shape(connection: Connection, change: str) -> dict[str, Any] | None:
+    """Return the stored shape of a rewrite, or None."""
+    row = connection.execute("SELECT shape FROM rollout.shapes WHERE change = %s", (change,)).fetchone()
+    return dict(row["shape"]) if row else None
+
+
+def keep_shape(connection: Connection, change: str, shape: dict[str, Any] | None) -> None:
+    """Store the shape of a rewrite, or (None) forget it."""
+    connection.execute("DELETE FROM rollout.shapes WHERE change = %s", (change,))
+    if shape is not None:
+        connection.execute("INSERT INTO rollout.shapes (change, shape) VALUES (%s, %s)", (change, Json(shape)))
 
 
 def checkpoint(connection: Connection, change: str, work: str) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def with_locks(
     stalls: Stalls,
     work: Callable[[], T],
 ) -> T:
-    """Run `work` in one transaction that first locks `relations` (`schema.name`) in `mode`, in the given order.
+    """Run `work` in one transaction that first locks `relations` (qualified, quoted for SQL) in `mode`, in the given order.
 
     A refusal (lock timeout, deadlock, a statement over the budget of one go) rolls back and is tried again after a
     backoff; raises Refused, naming the blocker, when the attempts or the stall budget are spent.
@@ -132,7 +132,7 @@ def _take(connection: Connection, relations: Sequence[str], mode: str, settings:
         left = max(1, settings.stall_budget_once_ms - int((time.monotonic() - started) * 1000))
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{left}ms")))
         connection.execute(
-            sql.SQL("LOCK TABLE {} IN {} MODE").format(sql.Identifier(*relation.split(".")), sql.SQL(mode))
+            sql.SQL("LOCK TABLE {} IN {} MODE").format(sql.SQL(relation), sql.SQL(mode))
         )
         if number == 0:
             first = time.monotonic()

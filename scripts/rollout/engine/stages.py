@@ -11,12 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from psycopg import sql
-
-from rollout.engine import chunks, comparison, indexes, ledger
+from rollout.engine import chunks, comparison, indexes, ledger, notes
 from rollout.engine.changes import Change
 from rollout.engine.ledger import Connection, Fence
 from rollout.engine.locks import Stalls, limit, with_locks
+from rollout.engine.rewrite import making
+from rollout.engine.rewrite.description import differences, read
+from rollout.engine.rewrite.shape import Shape, Side
+from rollout.engine.rewrite.statements import Statements
 from rollout.environment import Settings
 from rollout.errors import Failed, Refused
 
@@ -24,6 +26,10 @@ ACCESS_EXCLUSIVE = "ACCESS EXCLUSIVE"
 SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
 SWAP_ROUNDS_MAX = 20
 SWAPPED = ("swapped", "contracting", "contracted")
+FACE = """
+SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute
+WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
 Report = Callable[[str, int, float], None]
 
 
@@ -72,8 +78,20 @@ class Stages:
         """Return the stage that the ledger has."""
         return ledger.stage(self.connection, self.change.name)
 
+    @property
+    def statements(self) -> Statements:
+        """The statements of this rewrite, from the shape that the ledger holds."""
+        stored = ledger.shape(self.connection, self.change.name)
+        if stored is None:
+            raise Failed(
+                f"the ledger holds no shape of {self.change.name}",
+                next="invoke status",
+                page="runbooks/deploy.md#step-failed",
+            )
+        return Statements(Shape.model_validate(stored))
+
     def expand(self) -> Outcome:
-        """Create the shadow, arm the sync, copy, validate, compare. Raises Failed when both sides differ."""
+        """Create the shadow, arm the sync, copy, build, compare. Raises Failed when both sides differ."""
         started, outcome = time.monotonic(), Outcome(self.change.name, "compared")
         stage = self.stage()
         if stage in SWAPPED:
@@ -85,26 +103,81 @@ class Stages:
             stage = None
         outcome.changed = stage != "compared"
         if stage is None:
-            outcome.facts["expand"] = self._create()
+            outcome.facts["expand"] = (
+                self._make() if self.change.swaps else self._locked("expand", "expanded", SHARE_ROW_EXCLUSIVE)
+            )
             stage = "expanded"
         if stage == "expanded":
             outcome.facts["indexes"] = indexes.build(self.connection, self.change, "indexes", self.fence)
-            outcome.facts["copies"] = [self._chunks(work) for work in self.change.works("copy")]
+            outcome.facts["copies"] = self._fill() if self.change.swaps else []
+            outcome.facts["copies"] += [self._chunks(self._work(name)) for name in self.change.works("copy")]
             self._each("validate")
-            self._analyse()
             self._reach("copied")
         outcome.facts["compared"] = self.compare(note=True)
         outcome.seconds = time.monotonic() - started
         return outcome
 
-    def _create(self) -> dict[str, Any]:
-        """Create the shadow and arm the sync; with an arm.sql the creation takes no lock that clients would wait for."""
-        if self.change.sql("arm") is None:
-            return self._locked("expand", "expanded", SHARE_ROW_EXCLUSIVE, after=self._carried)
+    def _make(self) -> dict[str, Any]:
+        """Make the shadow, in a transaction that no client waits for; then arm the sync, which writers wait for."""
+        change = self.change
         with self.connection.transaction():
             ledger.check(self.connection, self.fence)
-            self.connection.execute(self.change.sql("expand") or b"")
-        return self._locked("arm", "expanded", SHARE_ROW_EXCLUSIVE, after=self._carried)
+            if ledger.shape(self.connection, change.name):  # an earlier runner was killed between the two
+                notes.run(self.connection, self.statements.discard())
+            shape = making.Making(self.connection, change.name, change.declaration, change.sql("shadow")).run()
+            notes.run(self.connection, Statements(shape).functions())
+            ledger.keep_shape(self.connection, change.name, shape.model_dump(mode="json"))
+        statements, stalls = Statements(shape), Stalls()
+        relations = [*statements.authorities(), *(shape.foreign_key_tables if shape.partitioned else [])]
+
+        def work() -> None:
+            ledger.check(self.connection, self.fence)
+            if shape.partitioned:  # of a partitioned table they can only be made while it is empty
+                notes.run(self.connection, statements.foreign_keys())
+            notes.run(self.connection, statements.arm())
+            self._verify("expand")
+            ledger.forget_checkpoints(self.connection, change.name)
+            ledger.reach(self.connection, self.fence, change.name, "expanded", change.sha256)
+
+        with_locks(self.connection, relations, SHARE_ROW_EXCLUSIVE, self.settings, stalls, work)
+        return stalls.to_dict()
+
+    def _fill(self) -> list[dict[str, Any]]:
+        """Copy; then build what the copy was faster without: indexes, the constraints on them, foreign keys."""
+        statements = self.statements
+        shape = statements.shape
+        copies = [self._chunks(self._copy(statements, side)) for side in shape.sides]
+        named = [(name, statement.encode()) for name, statement in shape.after_copy]
+        indexes.build_each(self.connection, named, self.fence)
+        self._once("constraints", [shape.target], shape.constraints, ACCESS_EXCLUSIVE)
+        if not shape.partitioned:
+            self._once(
+                "foreign_keys", [shape.target, *shape.foreign_key_tables],
+                [f"{s} NOT VALID" for s in statements.foreign_keys()], SHARE_ROW_EXCLUSIVE,
+            )  # fmt: skip
+            for statement in statements.validate():
+                with self.connection.transaction():
+                    ledger.check(self.connection, self.fence)
+                    self.connection.execute(statement.encode())
+        # Without statistics of what was filled each range of the comparison would be a scan.
+        self.connection.execute(f"ANALYZE {shape.target}".encode())
+        return copies
+
+    def _copy(self, statements: Statements, side: Side) -> chunks.Work:
+        first, further = (statements.copy(side, after=after).encode() for after in (False, True))
+        return chunks.Work(self.change.name, f"copy_{side.source_name}", first, further)
+
+    def _once(self, name: str, relations: list[str], work: list[str], mode: str) -> None:
+        """Run statements under locks in one transaction, with a checkpoint that says so."""
+        if not work or ledger.checkpoint(self.connection, self.change.name, name)["finished"]:
+            return
+
+        def once() -> None:
+            ledger.check(self.connection, self.fence)
+            notes.run(self.connection, work)
+            ledger.advance(self.connection, self.change.name, name, None, 0)
+
+        with_locks(self.connection, relations, mode, self.settings, Stalls(), once)
 
     def compare(self, *, note: bool = False) -> dict[str, Any]:
         """Compare both sides whole; raise Failed when they differ, which discards the checkpoints unless swapped.
@@ -112,16 +185,16 @@ class Stages:
         `note`: before it, arm the notes of what is written from then on, which the swap compares again under its lock;
         only such a comparison reaches `compared`.
         """
-        swapped = self.stage() == "swapped"
-        if note:
-            self._noting(armed=True)
-        result = comparison.full(
-            self.connection, self.change, self.settings, self.report, old_schema="v1" if swapped else "public"
-        )
+        if not self.change.swaps:
+            self._reach("compared" if note else "copied")
+            return comparison.Compared().to_dict()
+        swapped, statements = self.stage() == "swapped", self.statements
+        stalls = notes.arm(self.connection, statements, self.fence, self.settings, armed=True) if note else Stalls()
+        result = comparison.full(self.connection, statements, self.settings, self.report, reverse=swapped)
         self._refuse_difference(result.differing, discard=not swapped)
         if not swapped:
             self._reach("compared" if note else "copied", **result.to_dict())
-        return result.to_dict()
+        return result.to_dict() | ({"noting": stalls.to_dict()} if note else {})
 
     def swap(self) -> Outcome:
         """Exchange the names: one short transaction. Raises Failed when dirty keys differ, Refused when the budget is spent."""
@@ -133,23 +206,25 @@ class Stages:
                 f"{self.change.name} is {stage or 'not expanded'}, not compared", next="invoke deploy --phase 2"
             )
         self._refuse_edited()
-        started, differing = time.monotonic(), []
+        started, differing, statements = time.monotonic(), [], self.statements
+        relations = [*statements.authorities(), statements.shape.target, *statements.children()]
 
         def before() -> None:
-            self._carried()
-            result = comparison.dirty(self.connection, self.change, comparison.DIRTY_UNDER_LOCK_MAX)
+            self._as_found(statements, "since it was expanded")
+            result = comparison.dirty(self.connection, statements, comparison.DIRTY_UNDER_LOCK_MAX)
             differing.extend(result.differing)
             if differing:
                 raise _Differs
-            if comparison.left(self.connection, self.change, 1):
+            if comparison.left(self.connection, self.change.name, 1):
                 raise _TooDirty
-            self._note_nothing()
+            notes.run(self.connection, [*statements.note(armed=False), *statements.swap()])
+            self._as_declared(statements)
 
         for _ in range(SWAP_ROUNDS_MAX):
-            shrunk = comparison.shrink_dirty(self.connection, self.change, self.fence)
+            shrunk = comparison.shrink_dirty(self.connection, statements, self.fence)
             self._refuse_difference(shrunk.differing, discard=True)
             try:
-                facts = self._locked("swap", "swapped", ACCESS_EXCLUSIVE, before=before, after=self._same_face)
+                facts = self._locked("swap", "swapped", ACCESS_EXCLUSIVE, relations=relations, before=before)
             except _TooDirty:
                 continue  # waiting for the lock let notes pile up again: compare them outside it
             except _Differs:
@@ -157,7 +232,8 @@ class Stages:
             return Outcome(self.change.name, "swapped", changed=True, seconds=time.monotonic() - started, facts=facts)
         raise Refused(
             f"{self.change.name}: more was written while waiting for the lock than may be compared under it",
-            limit=f"{comparison.DIRTY_UNDER_LOCK_MAX} writes", next="repeat the command when the load is lower",
+            limit=f"{comparison.DIRTY_UNDER_LOCK_MAX} writes",
+            next="repeat the command when the load is lower",
         )
 
     def revert(self) -> Outcome:
@@ -171,12 +247,25 @@ class Stages:
             )
         if stage == "compared" and self.change.swaps:
             # Nobody will swap soon: the notes of what is written would only grow.
-            self._noting(armed=False)
+            notes.arm(self.connection, self.statements, self.fence, self.settings, armed=False)
             self._reach("copied")
         if stage != "swapped":
             return Outcome(self.change.name, str(stage))
-        started = time.monotonic()
-        facts = self._locked("revert", "copied", ACCESS_EXCLUSIVE)
+        started, statements = time.monotonic(), self.statements
+        shape = statements.shape
+        # Clients take the view they use first, then what stands behind it.
+        relations = [
+            *statements.authorities(),
+            shape.target,
+            *(side.old for side in shape.sides),
+            *statements.children(),
+        ]
+
+        def before() -> None:
+            notes.run(self.connection, statements.revert())
+            self._as_found(statements, "after the revert")
+
+        facts = self._locked("revert", "copied", ACCESS_EXCLUSIVE, relations=relations, before=before)
         facts["rejects"] = ledger.rejects(self.connection)
         return Outcome(self.change.name, "copied", changed=True, seconds=time.monotonic() - started, facts=facts)
 
@@ -191,10 +280,33 @@ class Stages:
         if stage != "contracting":
             facts["prepare"] = self._locked("contract_prepare", "contracting", ACCESS_EXCLUSIVE)
         facts["indexes"] = indexes.build(self.connection, self.change, "contract_indexes", self.fence)
-        facts["copies"] = [self._chunks(work) for work in self.change.works("contract_copy")]
+        facts["copies"] = [self._chunks(self._work(name)) for name in self.change.works("contract_copy")]
         self._each("contract_validate")
-        facts["contract"] = self._locked("contract", "contracted", ACCESS_EXCLUSIVE)
+        facts["contract"] = (
+            self._go_home() if self.change.swaps else self._locked("contract", "contracted", ACCESS_EXCLUSIVE)
+        )
         return Outcome(self.change.name, "contracted", changed=True, seconds=time.monotonic() - started, facts=facts)
+
+    def _go_home(self) -> dict[str, Any]:
+        statements = self.statements
+        shape = statements.shape
+        for number, (child, add, validate) in enumerate(statements.rebind_children()):
+            self._once(f"child_{number}", [child, shape.target], [add], SHARE_ROW_EXCLUSIVE)
+            with self.connection.transaction():
+                ledger.check(self.connection, self.fence)
+                self.connection.execute(validate.encode())
+        relations = [
+            *statements.authorities(),
+            shape.target,
+            *(side.old for side in shape.sides),
+            *statements.children(every=True),
+        ]
+
+        def before() -> None:
+            notes.run(self.connection, statements.contract())
+            ledger.keep_shape(self.connection, self.change.name, None)
+
+        return self._locked("contract", "contracted", ACCESS_EXCLUSIVE, relations=relations, before=before)
 
     def discard(self) -> Outcome:
         """Drop shadow and sync of a change that is not swapped; the next expand starts anew."""
@@ -203,19 +315,33 @@ class Stages:
             return Outcome(self.change.name, "none")
         if stage in SWAPPED:
             raise Refused(f"{self.change.name} is {stage}", next="invoke rollback")
-        facts = self._locked("discard", None, ACCESS_EXCLUSIVE, before=self._note_nothing)
+        statements = self.statements if self.change.swaps else None
+
+        def before() -> None:
+            if statements:
+                notes.run(self.connection, [*statements.note(armed=False), *statements.discard()])
+                ledger.keep_shape(self.connection, self.change.name, None)
+
+        relations = [*statements.authorities(), statements.shape.target] if statements else None
+        facts = self._locked("discard", None, ACCESS_EXCLUSIVE, relations=relations, before=before)
         return Outcome(self.change.name, "none", changed=True, facts=facts)
 
     def _locked(
-        self, name: str, reached: str | None, mode: str,
-        before: Callable[[], None] | None = None, after: Callable[[], None] | None = None,
+        self,
+        name: str,
+        reached: str | None,
+        mode: str,
+        *,
+        relations: list[str] | None = None,
+        before: Callable[[], None] | None = None,
     ) -> dict[str, Any]:
-        """Run <name>.sql, its verification and its ledger entry in one transaction that holds the declared locks."""
+        """Do `before`, run <name>.sql, its verification and its ledger entry in one transaction that holds the locks."""
         stalls = Stalls()
-        relations = getattr(self.change.declaration.locks, name)
+        relations = [*(relations or []), *(r for r in getattr(self.change.declaration.locks, name, []))]
 
         def work() -> None:
             ledger.check(self.connection, self.fence)
+            limit(self.connection, self.settings, stalls)
             if before:
                 before()
             statements = self.change.sql(name)
@@ -223,8 +349,6 @@ class Stages:
                 limit(self.connection, self.settings, stalls)
                 self.connection.execute(statements)
             limit(self.connection, self.settings, stalls)
-            if after:
-                after()
             self._verify(name)
             if reached is None or reached == "expanded":
                 ledger.forget_checkpoints(self.connection, self.change.name)
@@ -235,10 +359,36 @@ class Stages:
 
     def _verify(self, stage: str) -> None:
         statements = self.change.sql("verify")
-        stage = "expand" if stage == "arm" else stage
         if statements and stage in ("expand", "swap", "revert", "contract"):
             self.connection.execute("SELECT set_config('rollout.stage', %s, true)", (stage,))
             self.connection.execute(statements)
+
+    def _as_found(self, statements: Statements, when: str) -> None:
+        """Raise when a source is not what it was when its shadow was made: what changed since would be lost, or is."""
+        for side in statements.shape.sides:
+            table = read(self.connection, side.schema_, side.name)
+            if wrong := differences(side.as_found, table.facts() if table else {}):
+                raise Refused(
+                    f"{side.source_name} is not as it was found, {when}: {'; '.join(wrong[:5])}",
+                    next="undo that, or discard the shadow and begin with phase 1",
+                    page="runbooks/deploy.md#not-carried",
+                )
+
+    def _as_declared(self, statements: Statements) -> None:
+        """Raise inside the swap when the new authority lacks anything that was carried or declared."""
+        shape = statements.shape
+        table = read(self.connection, shape.new_schema, shape.name)
+        wrong = differences(shape.expected, table.facts() if table else {})
+        for side in shape.sides:
+            wanted = [(c.name, c.type) for c in side.columns]
+            found = [(r["name"], r["type"]) for r in self.connection.execute(FACE, (side.relation,)).fetchall()]
+            wrong += [f"{side.source_name} has columns {found}, not {wanted}"] if found != wanted else []
+        if wrong:
+            raise Refused(
+                f"{shape.target} would not be as declared: {'; '.join(wrong[:5])}",
+                next="undo what was changed on it, or discard the shadow and begin with phase 1",
+                page="runbooks/deploy.md#not-carried",
+            )
 
     def _each(self, name: str) -> None:
         """Run the statements of a file one by one, each in its own transaction (VALIDATE CONSTRAINT wants that)."""
@@ -247,67 +397,17 @@ class Stages:
                 ledger.check(self.connection, self.fence)
                 self.connection.execute(statement)
 
-    def _analyse(self) -> None:
-        """Give the planner statistics of what was filled: without them each range of the comparison would be a scan."""
-        for relation in self.change.declaration.shadow:
-            self.connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(*relation.split("."))))
+    def _work(self, name: str) -> chunks.Work:
+        statement = self.change.sql(name) or b""
+        return chunks.Work(self.change.name, name, statement, statement)
 
-    def _chunks(self, work: str) -> dict[str, Any]:
-        done = chunks.run(self.connection, self.change, work, self.fence, self.settings, self.report)
-        return done.to_dict()
+    def _chunks(self, work: chunks.Work) -> dict[str, Any]:
+        return chunks.run(self.connection, work, self.fence, self.settings, self.report).to_dict()
 
     def _reach(self, stage: str, **facts: Any) -> None:
         with self.connection.transaction():
             ledger.check(self.connection, self.fence)
             ledger.reach(self.connection, self.fence, self.change.name, stage, self.change.sha256, **facts)
-
-    def _noting(self, *, armed: bool) -> None:
-        """Arm the notes of dirty keys anew, or disarm them, under a lock that only writers wait for."""
-
-        def work() -> None:
-            ledger.check(self.connection, self.fence)
-            self.connection.execute("DELETE FROM rollout.dirty WHERE change = %s", (self.change.name,))
-            self._note_nothing()
-            if armed:
-                self._note_writes()
-
-        relations = list(self.change.declaration.authority)
-        with_locks(self.connection, relations, SHARE_ROW_EXCLUSIVE, self.settings, Stalls(), work)
-
-    def _carried(self) -> None:
-        """Raise when the authority has something that the shadow does not carry (pitfall 10 of the field)."""
-        for relation in self.change.declaration.authority:
-            names = (relation, self.change.declaration.shadow[0])
-            row = self.connection.execute("SELECT rollout.not_carried(%s::regclass, %s::regclass) AS found", names).fetchone()
-            if row and row["found"]:
-                raise Refused(
-                    f"{self.change.name} does not carry what {relation} has: {row['found']}",
-                    next="declare it in the change, or take it away first", page="runbooks/deploy.md#not-carried",
-                )
-
-    def _note_writes(self) -> None:
-        for relation, key in self.change.declaration.authority.items():
-            name = sql.Identifier(*relation.split("."))
-            arguments = (sql.Literal(self.change.name), sql.Literal(relation.split(".")[1]), sql.Literal(key))
-            self.connection.execute(sql.SQL(
-                "CREATE TRIGGER zz_rollout_note_dirty AFTER INSERT OR UPDATE OR DELETE ON {}"
-                " FOR EACH ROW EXECUTE FUNCTION rollout.note_dirty({}, {}, {})"
-            ).format(name, *arguments))
-            self.connection.execute(sql.SQL("ALTER TABLE {} ENABLE ALWAYS TRIGGER zz_rollout_note_dirty").format(name))
-
-    def _note_nothing(self) -> None:
-        for relation in self.change.declaration.authority:
-            self.connection.execute(
-                sql.SQL("DROP TRIGGER IF EXISTS zz_rollout_note_dirty ON {}").format(
-                    sql.Identifier(*relation.split("."))
-                )
-            )
-
-    def _same_face(self) -> None:
-        """Raise inside the swap when an old client would see other columns, types or privileges than before."""
-        for relation in self.change.declaration.authority:
-            was = f"v1.{relation.split('.')[1]}"
-            self.connection.execute("SELECT rollout.assert_same_face(%s::regclass, %s::regclass)", (was, relation))
 
     def _refuse_edited(self) -> None:
         row = self.connection.execute(

@@ -39,7 +39,7 @@ def foreign(database: Database, names: list[str]) -> list[dict[str, Any]]:
 
     Of the application's role every session counts but those that call themselves exactly so.
     """
-    relations = [name for change in changes.plan(database.tier) for name in change.declaration.authority]
+    relations = [name for change in changes.plan(database.tier) for name in change.declaration.relations]
     with ledger.connect(database) as connection:
         values = {"app_role": database.app_role, "names": names, "relations": relations}
         return connection.execute(SQL.read_bytes(), values).fetchall()

@@ -14,10 +14,9 @@ from rollout.road.context import Context, Facts, step
 
 COMPARABLE = ("copied", "compared", "swapped", "mismatched")
 ROWS = """
-SELECT c.relname AS name, max(c.reltuples)::bigint AS n
+SELECT s.nspname || '.' || c.relname AS name, c.reltuples::bigint AS n
 FROM pg_class AS c JOIN pg_namespace AS s ON s.oid = c.relnamespace
-WHERE s.nspname IN ('public', 'v1') AND c.relkind = 'r' AND c.reltuples > 0
-GROUP BY 1
+WHERE c.relkind IN ('r', 'p') AND c.reltuples > 0
 """
 
 
@@ -31,7 +30,7 @@ def expand(context: Context, host: str) -> Facts:
     fresh = {o.change: o.facts["compared"] for o in outcomes if o.change in swapping and o.facts.get("compared")}
     if fresh:
         _note_compared(context, host, fresh)
-    names = {relation.split(".")[1] for change in plan for relation in change.declaration.authority}
+    names = {relation for change in plan for relation in change.declaration.relations}
     copies = [c for o in outcomes for c in o.facts.get("copies", [])]
     rows = sum(c["rows"] for c in copies if source_of(c["work"]) in names)
     compared = sum(o.facts["compared"]["rows"] for o in outcomes if o.facts.get("compared"))

@@ -1,25 +1,7 @@
--- Contract queue/003_queue_partitioning: the old table, its view and the sync go; v2.jobs comes home. No way back.
-DROP TRIGGER rollout_one_queue ON v2.jobs;
-DROP TRIGGER rollout_hold_job ON public.job_logs;
-DROP TRIGGER rollout_sync ON v2.jobs;
-DROP TRIGGER rollout_no_truncate ON v2.jobs;
-DROP VIEW public.jobs;
-ALTER TABLE public.job_logs DROP CONSTRAINT job_logs_job_id_fkey;
-DROP TABLE v1.jobs;
-
-ALTER TABLE v2.jobs SET SCHEMA public;
-ALTER TABLE v2.jobs_email SET SCHEMA public;
-ALTER TABLE v2.jobs_analytics SET SCHEMA public;
-ALTER TABLE v2.jobs_warmup SET SCHEMA public;
-ALTER TABLE v2.jobs_bounce SET SCHEMA public;
-ALTER TABLE v2.jobs_webhook SET SCHEMA public;
-ALTER TABLE v2.jobs_default SET SCHEMA public;
-
 -- What stays of the change belongs to the product, not to the rollout.
 CREATE OR REPLACE FUNCTION public.uuid_or_null(value text) RETURNS uuid
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
     CASE WHEN value ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' THEN value::uuid END;
-ALTER FUNCTION rollout.fill_job_tenant() SET SCHEMA public;
 CREATE OR REPLACE FUNCTION public.fill_job_tenant() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -30,6 +12,8 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
+CREATE TRIGGER fill_job_tenant BEFORE INSERT OR UPDATE ON public.jobs
+FOR EACH ROW EXECUTE FUNCTION public.fill_job_tenant();
 CREATE OR REPLACE FUNCTION public.fill_job_log_queue() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -40,11 +24,6 @@ BEGIN
     END IF;
     RETURN NEW;
 END $$;
-DROP FUNCTION rollout.jobs_to_v1();
-DROP FUNCTION rollout.jobs_to_v2();
-DROP FUNCTION rollout.lock_moving_job();
-DROP FUNCTION rollout.one_queue_a_job();
-DROP FUNCTION rollout.hold_job();
 
 -- A foreign key with a null half is not checked: the logs of a job without a queue go with it by this instead.
 CREATE OR REPLACE FUNCTION public.delete_logs_of_queueless_job() RETURNS trigger

@@ -1,0 +1,121 @@
+"""What change.yml and plan.yml may say."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Relation = str
+
+
+class _Strict(BaseModel):
+    """A typo is an error before anything runs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Locks(_Strict):
+    """Relations that a stage locks before it runs, in the application's own order, each `schema.name`."""
+
+    expand: list[Relation] = Field(default_factory=list)
+    contract_prepare: list[Relation] = Field(default_factory=list)
+    contract: list[Relation] = Field(default_factory=list)
+    discard: list[Relation] = Field(default_factory=list)
+
+
+class Source(_Strict):
+    """A table that is rewritten.
+
+    `table`: `schema.name` as the catalogue spells it, unquoted. `key`: its columns; by default the primary key, else the only
+    unique index that will do. `rename`: its column to the target's. `from`: target column to SQL over this table's columns.
+    `back`: its column to SQL over the target's columns, where the target does not hold the column as it is. `owns`: with
+    several sources, which new rows of the target belong here (SQL over the target's columns); the rest goes to the first.
+    """
+
+    table: Relation
+    key: list[str] = Field(default_factory=list)
+    rename: dict[str, str] = Field(default_factory=dict)
+    from_: dict[str, str] = Field(default_factory=dict, alias="from")
+    back: dict[str, str] = Field(default_factory=dict)
+    owns: str = ""
+
+    @property
+    def schema_name(self) -> str:
+        """The schema's name."""
+        return self.table.partition(".")[0]
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.table.partition(".")[2]
+
+    @model_validator(mode="after")
+    def _qualified(self) -> Self:
+        if not self.schema_name or not self.name:
+            raise ValueError(f"table {self.table!r} is not schema.name")
+        return self
+
+
+class Partition(_Strict):
+    """How the target is partitioned: by target columns; `partitions`: name to bound, as in FOR VALUES ... or DEFAULT."""
+
+    by: Literal["list", "range", "hash"]
+    columns: list[str]
+    partitions: dict[str, str] = Field(default_factory=dict)
+
+
+class Target(_Strict):
+    """What the sources become. `columns`: those added or given another type, as a column definition; `drop`: the
+    sources' columns that end with contract; `key`: target columns, by default the first source's key."""
+
+    name: str = ""
+    key: list[str] = Field(default_factory=list)
+    columns: dict[str, str] = Field(default_factory=dict)
+    drop: list[str] = Field(default_factory=list)
+    partition: Partition | None = None
+
+
+class Declaration(_Strict):
+    """What change.yml may say.
+
+    `kind` rewrite: `sources` become `target`; `leave` names what a source has (index, constraint, trigger, policy, statistics,
+    publication, view) and the target is deliberately not to have. Other kinds are their .sql files.
+    `includes`: files of sql/shared that expand begins with; `before_swap`: steps of the road that must have run on the
+    expanded change; `locks`: what a stage's own file locks, in the order in which clients take it.
+    """
+
+    change: str
+    kind: Literal["rewrite", "index", "documentation"]
+    summary: str
+    sources: list[Source] = Field(default_factory=list)
+    target: Target = Target()
+    leave: list[str] = Field(default_factory=list)
+    includes: list[str] = Field(default_factory=list)
+    before_swap: list[Literal["refresh_performance"]] = Field(default_factory=list)
+    locks: Locks = Field(default_factory=Locks)
+
+    @model_validator(mode="after")
+    def _sources_of_a_rewrite(self) -> Self:
+        if (self.kind == "rewrite") != bool(self.sources):
+            raise ValueError("a rewrite names its sources, and nothing else does")
+        return self
+
+    @property
+    def relations(self) -> list[Relation]:
+        """The relations whose names the change exchanges."""
+        return [source.table for source in self.sources]
+
+
+class PlanEntry(_Strict):
+    """One line of a plan: a change and those of the same tier that must stand before it."""
+
+    change: str
+    requires: list[str] = Field(default_factory=list)
+
+
+class Plan(_Strict):
+    """plan.yml: the order of a tier's changes; the only place that orders."""
+
+    tier: Literal["oltp", "content", "queue", "olap"]
+    changes: list[PlanEntry]

@@ -1,0 +1,195 @@
+"""Make the shadow: an empty twin of the (first) source, then what the declaration says, then its shape.
+
+One transaction, which takes no lock that a client would wait for. What the catalogue had of the source and the twin lacks is
+a refusal, by name, before the declaration changes anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rollout.engine.declaration import Declaration, Partition, Source
+from rollout.engine.ledger import Connection
+from rollout.engine.rewrite import carry, exchange, refusals, resolve
+from rollout.engine.rewrite.description import Description, differences, ident, read
+from rollout.engine.rewrite.shape import Shape, versioned
+from rollout.errors import BadInput, Refused
+
+PAGE = "runbooks/deploy.md#not-carried"
+IDENTITY_OF_PARTITIONED = 170000
+NOT_OF_A_SHADOW = ("privilege ", "publication ")
+
+
+@dataclass
+class Making:
+    """The making of one shadow over one connection, in the caller's transaction. `shadow_sql`: the declaration's own DDL."""
+
+    connection: Connection
+    change: str
+    declaration: Declaration
+    shadow_sql: bytes | None
+
+    def run(self) -> Shape:
+        """Make the shadow and return its shape; raise BadInput or Refused, naming what cannot be."""
+        first = self.declaration.sources[0]
+        tables = [self._source(source) for source in self.declaration.sources]
+        self.name = self.declaration.target.name or first.name
+        self.schema = versioned(first.schema_name, "v2")
+        self.target = f"{ident(self.schema)}.{ident(self.name)}"
+        for schema in {self.schema, *(versioned(s.schema_name, "v1") for s in self.declaration.sources)}:
+            self._say(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
+        if read(self.connection, self.schema, self.name):
+            raise Refused(
+                f"{self.target} exists and is no shadow of {self.change}",
+                next="drop it, or give the target another name",
+                page=PAGE,
+            )
+        self._twin(first, tables[0])
+        self._declared(first, tables[0])
+        target = self._target()
+        return exchange.shape(self.change, self.declaration, tables, target, self._say)
+
+    def _source(self, source: Source) -> Description:
+        table = read(self.connection, source.schema_name, source.name)
+        if table is None:
+            raise BadInput(f"{source.table} does not exist", next="correct `table` in change.yml")
+        if wrong := refusals.found(self.connection, self.declaration, source, table):
+            raise Refused(
+                f"{source.table} has what {self.change} does not carry: {'; '.join(wrong)}",
+                next="take it away first, or name it in `leave`",
+                page=PAGE,
+            )
+        return table
+
+    def _twin(self, source: Source, table: Description) -> None:
+        """Create what the catalogue has of the source, still under its column names, and compare."""
+        target, leave = self.declaration.target, set(self.declaration.leave)
+        identity = self.connection.info.server_version >= IDENTITY_OF_PARTITIONED
+        back = {new: old for old, new in source.rename.items()}
+        partition = target.partition
+        if partition:
+            partition = Partition(
+                by=partition.by, columns=[back.get(c, c) for c in partition.columns], partitions=partition.partitions
+            )
+        added = {n: d for n, d in target.columns.items() if table.column(back.get(n, n)) is None}
+        for statement in carry.table(table, self.target, added, partition, identity):
+            self._say(statement)
+        self._merge_column()
+        for statement in [
+            *carry.partitions(table, self.target, self.schema, partition),
+            *carry.keys(table, self.target, self.schema, leave),
+            *carry.dress(table, self.target, self.schema, leave),
+        ]:
+            self._say(statement)
+        twin = self._read()
+        for grant in {g["grantee"] for g in twin.grants}:  # ALTER DEFAULT PRIVILEGES: nobody writes to a shadow
+            self._say(f"REVOKE ALL ON {self.target} FROM {grant}")
+        wanted = _without(table.facts(), leave, *NOT_OF_A_SHADOW)
+        for constraint in table.constraints:
+            if constraint.type == "f":
+                wanted.pop(f"constraint {constraint.name}")
+        found = _without(twin.facts(), set(), *NOT_OF_A_SHADOW)
+        own = {f"column {n}" for n in [*added, resolve.ORIGIN] if table.column(n) is None}
+        lost = [
+            d
+            for d in differences(
+                _as_shadow(wanted, table, partition is not None), _as_shadow(found, table, partition is not None)
+            )
+            if not any(d == f"{o} is additional" for o in own)
+        ]
+        if lost:
+            raise Refused(
+                f"{source.table} has what its twin would not: {'; '.join(lost)}",
+                next="name it in `leave`, or report it",
+                page=PAGE,
+            )
+
+    def _merge_column(self) -> None:
+        if len(self.declaration.sources) > 1:
+            self._say(f"ALTER TABLE {self.target} ADD COLUMN {resolve.ORIGIN} int NOT NULL")
+
+    def _declared(self, source: Source, table: Description) -> None:
+        """Change the twin as declared; Postgres carries every definition over."""
+        target, twin = self.declaration.target, self._read()
+        for old, new in source.rename.items():
+            self._say(f"ALTER TABLE {self.target} RENAME COLUMN {ident(old)} TO {ident(new)}")
+        for name, definition in target.columns.items():
+            if table.column({new: old for old, new in source.rename.items()}.get(name, name)):
+                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} TYPE {definition} USING NULL")
+        for name in target.drop:
+            # It stays until contract, so that nothing old clients write into it is lost; new writers leave it out.
+            if (column := table.column(name)) and column.not_null and not column.default:
+                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} DROP NOT NULL")
+        if self.shadow_sql:
+            self._say(self.shadow_sql.decode())
+        self._key(source, table)
+        lost = {
+            n for n in twin.facts() if n.split(" ")[0] in ("index", "constraint", "policy", "trigger", "statistics")
+        }
+        lost -= set(self._read().facts())
+        if gone := sorted(n for n in lost if n.partition(" ")[2] not in self.declaration.leave):
+            raise Refused(
+                f"the declaration drops what {source.table} has: {', '.join(gone)}",
+                next="name it in `leave`",
+                page=PAGE,
+            )
+
+    def _key(self, source: Source, table: Description) -> None:
+        """Give the target a unique key over the declared columns unless it has one."""
+        renamed = resolve.renames(source, table)
+        key = self.declaration.target.key or [renamed[k] for k in resolve.key_of(source, table)]
+        target = self._read()
+        if any(
+            i.unique and i.valid and i.plain and i.immediate and set(i.columns or []) == set(key)
+            for i in target.indexes
+        ):
+            return
+        columns = [target.column(k) for k in key]
+        if missing := [k for k, c in zip(key, columns, strict=True) if c is None]:
+            raise BadInput(
+                f"target.key names {', '.join(missing)}, which the target does not have", next="correct change.yml"
+            )
+        nulls = "" if all(c and c.not_null for c in columns) else " NULLS NOT DISTINCT"
+        name = f"{self.name}_{'_'.join(key)}_key".encode()[:63].decode(errors="ignore")
+        self._say(f"ALTER TABLE {self.target} ADD CONSTRAINT {ident(name)} UNIQUE{nulls} ({carry.names(key)})")
+
+    def _target(self) -> Description:
+        return self._read()
+
+    def _read(self) -> Description:
+        found = read(self.connection, self.schema, self.name)
+        assert found is not None
+        return found
+
+    def _say(self, statement: str) -> None:
+        self.connection.execute(statement.encode())
+
+
+Say = Callable[[str], None]
+
+
+def _without(facts: dict[str, str], leave: set[str], *prefixes: str) -> dict[str, str]:
+    return {
+        name: fact for name, fact in facts.items()
+        if not name.startswith(prefixes) and name.partition(" ")[2] not in leave
+    }  # fmt: skip
+
+
+def _as_shadow(facts: dict[str, str], source: Description, partitioned: bool) -> dict[str, str]:
+    """Leave out what differs between an authority and its shadow by intent: armed triggers, identity ALWAYS, late checks."""
+    facts = {
+        name: re.sub(r" enabled=[ODRA] ", " ", f) if name.startswith("trigger ") else f for name, f in facts.items()
+    }
+    for column in source.columns:
+        name = f"column {column.name}"
+        facts[name] = facts[name].replace(" identity a ", " identity d ")
+        if partitioned:
+            facts[name] = facts[name].replace(" identity d ", " identity  ")
+    for constraint in carry.late_checks(source):
+        facts.pop(f"constraint {constraint.name}", None)
+    if partitioned:
+        # A partitioned table has no storage of its own.
+        facts |= {"access method": "", "storage parameters": "", "persistence": ""}
+    return facts

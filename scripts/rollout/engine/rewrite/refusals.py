@@ -1,0 +1,72 @@
+"""What a rewrite cannot carry, by name: asked before anything is written."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rollout.engine.declaration import Declaration, Source
+from rollout.engine.ledger import Connection
+from rollout.engine.rewrite.description import Description
+
+BYPASSES = "SELECT rolbypassrls OR rolsuper AS bypasses FROM pg_roles WHERE rolname = current_user"
+
+
+def found(connection: Connection, declaration: Declaration, source: Source, table: Description) -> list[str]:
+    """Return a line for each thing about a source table that its successor would lose or that would break on the way."""
+    leave = set(declaration.leave)
+    wrong = [f"it is a {_kind(table)}"] if table.kind not in ("r", "p") else []
+    if table.is_partition:
+        wrong.append("it is a partition of another table: rewrite that one")
+    if table.inherits:
+        wrong.append("it inherits, or is inherited from")
+    if table.persistence == "t":
+        wrong.append("it is temporary")
+    wrong += [f"rule {rule} on it" for rule in table.rules]
+    wrong += [f"{d['kind']} {d['name']} (rule {d['rule']})" for d in table.dependents if d["kind"] == "rule"]
+    wrong += [
+        f"materialised view {d['name']} (drop it first, or name it in leave: it reads the old table, and contract.sql drops it)"
+        for d in table.dependents
+        if d["kind"] == "materialised view" and d["name"] not in leave
+    ]
+    wrong += [f"{what} is bound to it" for what in table.bound]
+    row = connection.execute(BYPASSES).fetchone()
+    if table.force_row_security and not (row and row["bypasses"]):
+        wrong.append(
+            "FORCE ROW LEVEL SECURITY, and the runner's role lacks BYPASSRLS: it would copy only what policies show"
+        )
+    changed = {
+        *source.rename,
+        *declaration.target.drop,
+        *(set(declaration.target.columns) & {c.name for c in table.columns}),
+    }
+    wrong += [
+        f"view {d['name']} reads {', '.join(sorted(changed & set(d['columns'] or [])))}, which change"
+        for d in table.dependents
+        if d["kind"] == "view" and d["name"] not in leave and changed & set(d["columns"] or [])
+    ]
+    for trigger in table.triggers:
+        names = sorted(c for c in changed if re.search(rf"\b{re.escape(c)}\b", trigger.source, re.IGNORECASE))
+        if names and trigger.name not in leave:
+            wrong.append(
+                f"trigger {trigger.name}: its function {trigger.function} says {', '.join(names)}, which change"
+            )
+    for publication in table.publications:
+        wrong += _publication(publication, changed, leave)
+    return wrong
+
+
+def _publication(publication: dict[str, Any], changed: set[str], leave: set[str]) -> list[str]:
+    name = publication["name"]
+    if name in leave:
+        return []
+    if not publication["owned"]:
+        return [f"publication {name} belongs to a role that the runner is no member of"]
+    named = sorted(c for c in changed if re.search(rf"\b{re.escape(c)}\b", publication["where"] or ""))
+    return [f"publication {name}: its row filter says {', '.join(named)}, which change"] if named else []
+
+
+def _kind(table: Description) -> str:
+    return {"v": "view", "m": "materialised view", "f": "foreign table"}.get(
+        table.kind, f"relation of kind {table.kind}"
+    )

@@ -1,0 +1,62 @@
+"""Jinja over the .sql.j2 files: identifiers and literals go through filters, an unknown name is an error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from rollout.engine.rewrite.carry import literal
+from rollout.engine.rewrite.description import ident
+from rollout.engine.rewrite.shape import Held
+
+SQL = Path(__file__).with_name("sql")
+
+
+def render(template: str, **values: Any) -> str:
+    """Return the SQL of a template, without the blank lines that its conditions leave."""
+    text = _environment().get_template(template).render(**values)
+    return re.sub(r"\n\s*\n", "\n", text).strip()
+
+
+def render_bound(template: str, **values: Any) -> str:
+    """Return the SQL of a template that binds values: `@name@` becomes psycopg's placeholder, a % stays one."""
+    return re.sub(r"@(\w+)@", r"%(\1)s", render(template, **values).replace("%", "%%"))
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(  # noqa: S701  (SQL, not HTML; what is put in goes through the filters below)
+        loader=jinja2.FileSystemLoader(SQL), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals["dict"] = dict
+    environment.filters |= {
+        "ident": ident,
+        "literal": literal,
+        "of": _of,
+        "pick": _pick,
+        "texts": _texts,
+        "numbered": _numbered,
+    }
+    return environment
+
+
+def _of(record: str, columns: Iterable[str]) -> str:
+    return ", ".join(f"{record}.{ident(c)}" for c in columns)
+
+
+def _numbered(columns: Iterable[str], alias: str, prefix: str) -> str:
+    return " AND ".join(f"{alias}.{ident(c)} = {prefix}{n}" for n, c in enumerate(columns, 1))
+
+
+def _pick(mapping: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    return [mapping[name] for name in names]
+
+
+def _texts(columns: Iterable[Held], alias: str) -> str:
+    """Return columns as values that are equal only when they are the same, also where a type has no equality."""
+    return ", ".join(f"{alias}.{ident(c.name)}{'' if c.exact else '::text'}" for c in columns)
