@@ -56,7 +56,11 @@ def _walk(
             writers.stop_blue()
         said = steps.step(step, (kill for kill in case.kills if kill[0] == number))
         if "done" not in said or said["stage"] != STAGES[step]:
-            return [f"{step} ended at {said.get('stage')}: {said.get('text', said)}", *traffic.failures]
+            found = [f"{step} ended at {said.get('stage')}: {said.get('text', said)}", *traffic.failures]
+            if "differ" in said.get("text", ""):
+                with traffic.still(), cluster.superuser(dbname) as connection:
+                    found += twin.differences(connection, case, "copied" if step == "expand" else "swapped")
+            return found
         if step == "swap":
             writers.start_green()
         time.sleep(SETTLE_SECONDS)
