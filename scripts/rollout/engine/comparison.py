@@ -32,6 +32,13 @@ DELETE FROM rollout.dirty WHERE id IN (
 """
 
 
+TAKE_BACK = """
+UPDATE rollout.rejects SET taken_back = now() WHERE id IN (
+    SELECT id FROM rollout.rejects WHERE change = %s AND relation = %s AND taken_back IS NULL LIMIT %s
+) RETURNING key
+"""
+
+
 @dataclass
 class Compared:
     """What was compared: rows of the authority over all sources, and the keys that differ, bounded."""
@@ -86,6 +93,25 @@ def dirty(connection: Connection, statements: Statements, most: int) -> Compared
         result.differing += [f"{side.source_name}: {row['key']}" for row in found]
     result.seconds = time.monotonic() - started
     return result
+
+
+def take_back(connection: Connection, statements: Statements, fence: Fence) -> int:
+    """Make the shadow say what the authority says of each row in the reject ledger, which keeps it; return how many.
+
+    To be called when the old tables are the authority again: what they could not hold is on the shadow alone.
+    """
+    change, done = statements.shape.change, 0
+    for side in statements.shape.sides:
+        while True:
+            with connection.transaction():
+                ledger.check(connection, fence)
+                rows = connection.execute(TAKE_BACK, (change, side.source_name, DIRTY_BATCH)).fetchall()
+                for statement in statements.resync(side) if rows else []:
+                    connection.execute(statement.encode(), {"keys": [row["key"] for row in rows]}, prepare=False)
+            done += len(rows)
+            if not rows:
+                break
+    return done
 
 
 def left(connection: Connection, change: str, most: int) -> int:

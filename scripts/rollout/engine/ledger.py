@@ -149,6 +149,6 @@ def forget_checkpoints(connection: Connection, change: str) -> None:
 
 
 def rejects(connection: Connection) -> int:
-    """Return how many rows the reject ledger holds."""
-    row = connection.execute("SELECT count(*) AS n FROM rollout.rejects").fetchone()
+    """Return how many rows the reject ledger holds that a rollback would leave behind."""
+    row = connection.execute("SELECT count(*) AS n FROM rollout.rejects WHERE taken_back IS NULL").fetchone()
     return int(row["n"]) if row else 0

@@ -65,8 +65,11 @@ CREATE TABLE IF NOT EXISTS rollout.rejects (
     key text NOT NULL,
     row jsonb NOT NULL,
     reason text NOT NULL,
+    taken_back timestamptz,
     UNIQUE (change, relation, key)
 );
+ALTER TABLE rollout.rejects ADD COLUMN IF NOT EXISTS taken_back timestamptz;
+COMMENT ON COLUMN rollout.rejects.taken_back IS 'when a rollback had left the row behind; null while it is at risk';
 COMMENT ON TABLE rollout.rejects IS 'the reject ledger: rows that the old shape cannot hold';
 
 CREATE TABLE IF NOT EXISTS rollout.conflicts (

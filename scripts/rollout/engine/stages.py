@@ -189,12 +189,13 @@ class Stages:
             self._reach("compared" if note else "copied")
             return comparison.Compared().to_dict()
         swapped, statements = self.stage() == "swapped", self.statements
+        taken_back = 0 if swapped else comparison.take_back(self.connection, statements, self.fence)
         stalls = notes.arm(self.connection, statements, self.fence, self.settings, armed=True) if note else Stalls()
         result = comparison.full(self.connection, statements, self.settings, self.report, reverse=swapped)
         self._refuse_difference(result.differing, discard=not swapped)
         if not swapped:
             self._reach("compared" if note else "copied", **result.to_dict())
-        return result.to_dict() | ({"noting": stalls.to_dict()} if note else {})
+        return result.to_dict() | {"taken_back": taken_back} | ({"noting": stalls.to_dict()} if note else {})
 
     def swap(self) -> Outcome:
         """Exchange the names: one short transaction. Raises Failed when dirty keys differ, Refused when the budget is spent."""
@@ -379,10 +380,12 @@ class Stages:
         shape = statements.shape
         table = read(self.connection, shape.new_schema, shape.name)
         wrong = differences(shape.expected, table.facts() if table else {})
+        self.connection.execute("SET LOCAL search_path = pg_catalog")  # types are named with their schema, as in the shape
         for side in shape.sides:
             wanted = [(c.name, c.type) for c in side.columns]
             found = [(r["name"], r["type"]) for r in self.connection.execute(FACE, (side.relation,)).fetchall()]
             wrong += [f"{side.source_name} has columns {found}, not {wanted}"] if found != wanted else []
+        self.connection.execute("SET LOCAL search_path TO DEFAULT")
         if wrong:
             raise Refused(
                 f"{shape.target} would not be as declared: {'; '.join(wrong[:5])}",

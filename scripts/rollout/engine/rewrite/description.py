@@ -200,6 +200,13 @@ def ident(name: str) -> str:
     )
 
 
+def split(qualified: str) -> tuple[str, str]:
+    """Return schema and name, unquoted, of a qualified name as Postgres writes it."""
+    parts = re.findall(r'"(?:[^"]|"")*"|[^."]+', qualified)
+    schema, name = (p[1:-1].replace('""', '"') if p.startswith('"') else p for p in parts)
+    return schema, name
+
+
 def differences(want: dict[str, str], found: dict[str, str]) -> list[str]:
     """Return a line for each fact that is missing, additional or different."""
     lines = [f"{name} is missing" for name in want if name not in found]

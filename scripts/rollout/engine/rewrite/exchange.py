@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from rollout.engine.declaration import Declaration
 from rollout.engine.rewrite import carry, resolve
-from rollout.engine.rewrite.description import Description, Trigger, ident
+from rollout.engine.rewrite.description import Description, Trigger, ident, split
 from rollout.engine.rewrite.shape import Shape, Side, versioned
 from rollout.errors import BadInput
 
@@ -43,7 +43,16 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
     ]
     home = f"{ident(first.schema_)}.{ident(target.name)}"
     exchange = Exchange(expected=target.facts())
-    hidden = [*declaration.target.drop, *([resolve.ORIGIN] if len(sides) > 1 else [])]
+    hidden = dict.fromkeys(
+        c for s, t in zip(sources, tables, strict=True) for c in resolve.hidden(declaration, s, t).values()
+    )
+    hidden |= {resolve.ORIGIN: None} if len(sides) > 1 else {}
+    if len(sides) > 1 and any(side.filled or side.unfilled for side in sides):
+        raise BadInput(
+            f"{change}: of several sources no column can be worked out anew",
+            next="merge them in one change, and change the columns in the next",
+            page="runbooks/changes.md#declaring",
+        )
     partitioned = target.kind == "p"
     late = _late_checks(first, target, leave, exchange, say)
     after_copy, constraints = ([], []) if partitioned else _after_copy(target, key, say)
@@ -59,6 +68,10 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
             "moving": bool([k for k in key if k not in side.held_key]),
         }) for side in sides
     ]  # fmt: skip
+    exchange.contract += [
+        f"ALTER STATISTICS {ident(s['schema'])}.{ident(s['name'])} SET SCHEMA {ident(first.schema_)}"
+        for s in target.statistics
+    ]
     held = resolve.held(target)
     by_name = {c.name: c for c in target.columns}
     if missing := [k for k in key if k not in by_name]:
@@ -215,9 +228,24 @@ def _sequences(table: Description, target: Description, renamed: dict[str, str],
             exchange.swap_before.append(f"ALTER SEQUENCE {c.sequence} OWNED BY NONE")
             exchange.revert.append(f"ALTER SEQUENCE {c.sequence} OWNED BY {table.relation}.{ident(c.name)}")
             exchange.contract.append(f"ALTER SEQUENCE {c.sequence} OWNED BY {home}.{ident(new.name)}")
+            if new.type != c.type and new.type in (
+                "integer",
+                "bigint",
+            ):  # a column that is widened outgrows its old sequence
+                exchange.swap.append(f"ALTER SEQUENCE {c.sequence} AS {new.type}")
         elif new.sequence:
             exchange.swap_before.append(_state(new.sequence, c.sequence))
             exchange.revert.append(_state(c.sequence, new.sequence))
+            (_, own), (_, twin) = split(c.sequence), split(new.sequence)
+            if own != twin:
+                exchange.contract.append(f"ALTER SEQUENCE {ident(table.schema_)}.{ident(twin)} RENAME TO {ident(own)}")
+            if (
+                not new.identity
+            ):  # before Postgres 17 no partitioned table has an identity: a sequence of its own stands in
+                writers = dict.fromkeys(g["grantee"] for g in table.grants if g["privilege"] == "INSERT")
+                exchange.swap += [f"GRANT USAGE ON SEQUENCE {new.sequence} TO {w}" for w in writers]
+                exchange.revert_before += [f"REVOKE ALL ON SEQUENCE {new.sequence} FROM {w}" for w in writers]
+                continue
             if c.identity == "a":
                 old = f"{ident(versioned(table.schema_, 'v1'))}.{ident(table.name)}"
                 exchange.swap += [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rollout.engine.declaration import Declaration, Partition, Source
 from rollout.engine.ledger import Connection
-from rollout.engine.rewrite import carry, exchange, refusals, resolve
+from rollout.engine.rewrite import carry, exchange, refusals, resolve, shape
 from rollout.engine.rewrite.description import Description, differences, ident, read
 from rollout.engine.rewrite.shape import Shape, versioned
 from rollout.errors import BadInput, Refused
@@ -74,7 +74,7 @@ class Making:
                 by=partition.by, columns=[back.get(c, c) for c in partition.columns], partitions=partition.partitions
             )
         added = {n: d for n, d in target.columns.items() if table.column(back.get(n, n)) is None}
-        for statement in carry.table(table, self.target, added, partition, identity):
+        for statement in carry.table(table, self.target, self.schema, added, partition, identity):
             self._say(statement)
         self._merge_column()
         for statement in [
@@ -113,15 +113,23 @@ class Making:
     def _declared(self, source: Source, table: Description) -> None:
         """Change the twin as declared; Postgres carries every definition over."""
         target, twin = self.declaration.target, self._read()
+        kept = resolve.hidden(self.declaration, source, table)
         for old, new in source.rename.items():
             self._say(f"ALTER TABLE {self.target} RENAME COLUMN {ident(old)} TO {ident(new)}")
-        for name, definition in target.columns.items():
-            if table.column({new: old for old, new in source.rename.items()}.get(name, name)):
-                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} TYPE {definition} USING NULL")
-        for name in target.drop:
-            # It stays until contract, so that nothing old clients write into it is lost; new writers leave it out.
-            if (column := table.column(name)) and column.not_null and not column.default:
-                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} DROP NOT NULL")
+        for column in [c for c in table.columns if c.name in kept]:
+            name, old = source.rename.get(column.name, column.name), kept[column.name]
+            if name != old:
+                collation = f" COLLATE {column.collation}" if column.collation else ""
+                self._say(
+                    f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} TYPE {target.columns[name]} USING NULL"
+                )
+                self._say(f"ALTER TABLE {self.target} ADD COLUMN {ident(old)} {column.type}{collation}")
+            elif column.not_null and not column.generated and (column.default is None or column.name in source.back):
+                # New writers leave it out.
+                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(old)} DROP NOT NULL")
+            if name == old and column.name in source.back and column.default and not column.generated:
+                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(old)} DROP DEFAULT")
+        self._retyped_key(source, table, kept)
         if self.shadow_sql:
             self._say(self.shadow_sql.decode())
         self._key(source, table)
@@ -134,6 +142,17 @@ class Making:
                 f"the declaration drops what {source.table} has: {', '.join(gone)}",
                 next="name it in `leave`",
                 page=PAGE,
+            )
+
+    def _retyped_key(self, source: Source, table: Description, kept: dict[str, str]) -> None:
+        """Keep the old key unique under its hidden names, where it gets another type: old clients' ON CONFLICT looks for it."""
+        key = resolve.key_of(source, table)
+        renamed = resolve.renames(source, table)
+        if any(kept.get(k, renamed[k]) != renamed[k] for k in key):
+            columns = carry.names(kept.get(k, renamed[k]) for k in key)
+            self._say(
+                f"CREATE UNIQUE INDEX {ident(shape.function_name('rollout_old', f'{self.name}_key'))}"
+                f" ON {self.target} ({columns})"
             )
 
     def _key(self, source: Source, table: Description) -> None:
@@ -185,8 +204,8 @@ def _as_shadow(facts: dict[str, str], source: Description, partitioned: bool) ->
     for column in source.columns:
         name = f"column {column.name}"
         facts[name] = facts[name].replace(" identity a ", " identity d ")
-        if partitioned:
-            facts[name] = facts[name].replace(" identity d ", " identity  ")
+        if partitioned and column.identity:  # before Postgres 17 a sequence stands in
+            facts.pop(name)
     for constraint in carry.late_checks(source):
         facts.pop(f"constraint {constraint.name}", None)
     if partitioned:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rollout.engine.declaration import Declaration, Source
 from rollout.engine.rewrite.description import Column, Description, Index, ident
-from rollout.engine.rewrite.shape import Held, Side, versioned
+from rollout.engine.rewrite.shape import Held, Side, function_name, versioned
 from rollout.errors import BadInput
 
 ORIGIN = "origin"
@@ -53,68 +53,80 @@ def renames(source: Source, table: Description) -> dict[str, str]:
     return {name: source.rename.get(name, name) for name in [c.name for c in table.columns]}
 
 
+def hidden(declaration: Declaration, source: Source, table: Description) -> dict[str, str]:
+    """Return the target's column in which each source column that ends with contract lives on until then.
+
+    Those are the dropped ones, under their own names, and, beside a column that gets another type, the one of the old type:
+    old clients read and write them as ever, and a trigger keeps a row's two columns of one meaning alike.
+    """
+    found = {}
+    for column in table.columns:
+        new = source.rename.get(column.name, column.name)
+        if new in declaration.target.columns:
+            found[column.name] = function_name("rollout_old", column.name)
+        elif new in declaration.target.drop:
+            found[column.name] = new
+    return found
+
+
 def side(
     declaration: Declaration, source: Source, table: Description, target: Description, bit: int, key: list[str]
 ) -> Side:
     """Return one source's mapping to and from the target. Raises BadInput for a column that nothing maps."""
     renamed, by_name = renames(source, table), {c.name: c for c in target.columns}
-    backwards = {new: old for old, new in renamed.items() if new in by_name}
-    forward, defaults = _forward(source, table, target, backwards)
-    if unknown := sorted(set(source.from_) - set(by_name)):
+    kept = hidden(declaration, source, table)
+    retyped = {renamed[c]: c for c in kept if renamed[c] not in declaration.target.drop}
+    holds = {kept.get(c, new): c for c, new in renamed.items()}
+    if missing := sorted({*holds, *(renamed[k] for k in key), *source.from_} - set(by_name)):
         raise _wrong(
-            source, f"from names {', '.join(unknown)}, which the target does not have", "add it to target.columns"
-        )
-    back: dict[str, str] = {}
-    face: dict[str, str] = {}
-    for column in table.columns:
-        new = by_name.get(renamed[column.name])
-        if column.name in source.back and column.name not in declaration.target.drop:
-            face[column.name] = f"CAST(({source.back[column.name]}) AS {column.type})"
-        elif new is None:
-            raise _wrong(
-                source,
-                f"nothing gives column {column.name} back to old clients",
-                f"say it under `back: {{{column.name}: ...}}`",
-            )
-        else:
-            face[column.name] = (
-                ident(new.name) if new.type == column.type else f"CAST({ident(new.name)} AS {column.type})"
-            )
-        if not column.generated:
-            given = source.back.get(column.name)
-            back[column.name] = f"CAST(({given}) AS {column.type})" if given else face[column.name]
-    held_key = [renamed[k] for k in key]
-    if missing := [k for k in held_key if k not in by_name]:
-        raise _wrong(source, f"the target does not hold its key's {', '.join(missing)}", "keep the key's columns")
-    derived = [c for c, given in forward.items() if c not in backwards or given != ident(backwards[c])]
+            source, f"the target has no {', '.join(missing)}",
+            "declare columns that end under target.drop, and new ones under target.columns",
+        )  # fmt: skip
+    given = {new: f"CAST({ident(old)} AS {by_name[new].type})" for new, old in retyped.items()}
+    given |= {c: f"CAST(({e}) AS {by_name[c].type})" for c, e in source.from_.items()}
+    forward, defaults = _forward(source, target, holds, given)
+    written = {c.name: c for c in table.columns if not c.generated}
+    back = {
+        kept[c]: f"CAST(({source.back[c]}) AS {written[c].type})" for c in source.back if c in kept and c in written
+    }
+    if unknown := sorted(c for c in source.back if kept.get(c) not in back):
+        raise _wrong(
+            source, f"back names {', '.join(unknown)}, which the target holds as it is (or which is generated)",
+            "leave it out, or let the column end with contract under target.drop",
+        )  # fmt: skip
+    for new, old in retyped.items():
+        back.setdefault(kept[old], f"CAST({ident(new)} AS {table_type(table, old)})")
     schema = versioned(source.schema_name, "v1")
-    retyped = any("CAST" in e for e in face.values())
+    face = {c.name: ident(kept.get(c.name, renamed[c.name])) for c in table.columns}
     return Side(
         schema_=source.schema_name, name=source.name, relation=table.relation, old=f"{ident(schema)}.{ident(source.name)}",
-        bit=bit, columns=[_held(c) for c in table.columns], key=key, held_key=held_key, forward=forward, back=back, face=face,
-        filled=[c for c in source.from_ if c not in backwards],
-        lossy=derived, plain_face=not retyped,
-        fallible=retyped or any("CAST" in e for e in back.values()) or bool(declaration.leave),
+        bit=bit, columns=[_held(c) for c in table.columns], key=key, held_key=[renamed[k] for k in key], forward=forward,
+        back={c: face[c] for c in written}, face=face, filled=given,
+        retyped={n: kept[o] for n, o in retyped.items()}, unfilled=back,
+        lossy=list(given), fallible=bool(given or back or declaration.leave),
         reread=bool(table.triggers) or any(k.references_self for k in table.constraints),
         moving=False, owns=source.owns, as_found=table.facts(), defaults=defaults, grants=_grants(table),
     )  # fmt: skip
 
 
+def table_type(table: Description, column: str) -> str:
+    """Return the type of a column that is there."""
+    return next(c.type for c in table.columns if c.name == column)
+
+
 def _forward(
-    source: Source, table: Description, target: Description, backwards: dict[str, str]
+    source: Source, target: Description, holds: dict[str, str], given: dict[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what fills each of the target's columns, and the defaults of those that nothing fills and old clients cannot say."""
+    """Return what fills each of the target's columns, and the defaults of those that old clients cannot say."""
     forward: dict[str, str] = {}
     defaults: dict[str, str] = {}
     for column in target.columns:
-        was = table.column(backwards[column.name]) if column.name in backwards else None
-        if column.generated or (column.name == ORIGIN and was is None):
+        if column.generated or (column.name == ORIGIN and column.name not in holds):
             continue
-        if column.name in source.from_:
-            forward[column.name] = f"CAST(({source.from_[column.name]}) AS {column.type})"
-        elif was is not None:
-            same = was.type == column.type
-            forward[column.name] = ident(was.name) if same else f"CAST({ident(was.name)} AS {column.type})"
+        if column.name in given:
+            forward[column.name] = given[column.name]
+        elif column.name in holds:
+            forward[column.name] = ident(holds[column.name])
         elif column.not_null and column.default is None and not column.identity:
             raise _wrong(
                 source, f"nothing fills {column.name} of the target, which is NOT NULL without a default",

@@ -32,8 +32,10 @@ class Held(_Stored):
 class Side(_Stored):
     """One source. `relation` is its name, `old` its name once swapped; both qualified and quoted.
 
-    `forward`: target column to SQL over this table's columns; `back`: its column to SQL over the target's columns, `face` the
-    same as an old client sees it. `key` are its key's columns, `held_key` the target's columns that hold them.
+    `forward`: target column to SQL over this table's columns; `back`: its written columns to the target's that hold them,
+    `face` the same with generated ones. `key` are its key's columns, `held_key` the target's columns that hold them. `filled`:
+    target columns that are worked out from old ones; `retyped`: those of them that stand beside a hidden column of the old
+    type, and which; `unfilled`: hidden columns that are worked out from new ones.
     """
 
     schema_: str
@@ -47,9 +49,10 @@ class Side(_Stored):
     forward: dict[str, str]
     back: dict[str, str]
     face: dict[str, str]
-    filled: list[str]
+    filled: dict[str, str]
+    retyped: dict[str, str]
+    unfilled: dict[str, str]
     lossy: list[str]
-    plain_face: bool
     fallible: bool
     reread: bool
     moving: bool
@@ -62,11 +65,6 @@ class Side(_Stored):
     def source_name(self) -> str:
         """`schema.name` as declared."""
         return f"{self.schema_}.{self.name}"
-
-    @property
-    def face_and_back(self) -> dict[str, str]:
-        """The whole old row as SQL over the target's columns: as written back, generated columns as seen."""
-        return {**self.face, **self.back}
 
     def key_type(self, column: str) -> str:
         """Return a column's type."""

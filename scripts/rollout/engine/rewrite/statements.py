@@ -81,8 +81,10 @@ class Statements:
         for number, child in enumerate(self._held_children()):
             made += [
                 self._child(number, child),
-                (f"CREATE TRIGGER {self._child_trigger(number)} BEFORE INSERT OR UPDATE ON {child['table']}"
-                f" FOR EACH ROW EXECUTE FUNCTION {self.shape.function(f'child_{number}')}()"),
+                (
+                    f"CREATE TRIGGER {self._child_trigger(number)} BEFORE INSERT OR UPDATE ON {child['table']}"
+                    f" FOR EACH ROW EXECUTE FUNCTION {self.shape.function(f'child_{number}')}()"
+                ),
             ]
         return made
 
@@ -197,9 +199,17 @@ class Statements:
             mapping=mapping, columns=[c for c in columns if c.name in mapping],
             authority=shape.target if reverse else old, shadow=old if reverse else shape.target,
             key=side.held_key if reverse else side.key, types=held_types if reverse else types,
-            shadow_key=side.key if reverse else side.held_key, shadow_types=types if reverse else held_types,
+            shadow_key=side.key if reverse else side.held_key, shadow_types=held_types if reverse else types,
             earlier=[s for s in shape.sides if s.bit < side.bit],
         )  # fmt: skip
+
+    def resync(self, side: Side) -> list[str]:
+        """Return what makes the shadow's rows of given keys say again what the authority says: lock, delete, insert."""
+        types = [self._type(k) for k in side.held_key]
+        return [
+            render_bound("resync.sql.j2", shape=self.shape, side=side, what=what, types=types)
+            for what in ("lock", "delete", "insert")
+        ]
 
     def _forward(self, side: Side) -> str:
         columns = [c.name for c in side.columns]
@@ -223,7 +233,7 @@ class Statements:
     def _reverse(self, side: Side) -> str:
         columns = [c.name for c in self.shape.columns]
         row = f"(SELECT {', '.join(f'NEW.{ident(c)} AS {ident(c)}' for c in columns)}) AS s"
-        old_row = f"SELECT {', '.join(f'{e} AS {ident(c)}' for c, e in side.face_and_back.items())} FROM {row}"
+        old_row = f"SELECT {', '.join(f'{e} AS {ident(c)}' for c, e in side.face.items())} FROM {row}"
         trip = ", ".join(f"{side.forward[c]} AS {ident(c)}" for c in side.lossy)
         lossy = [f"f.{ident(c)} IS DISTINCT FROM NEW.{ident(c)}" for c in side.lossy]
         lossy += [f"NEW.{ident(c)} IS DISTINCT FROM ({d})" for c, d in side.defaults.items()]
@@ -240,8 +250,8 @@ class Statements:
             lossy_reason=f"{side.source_name} cannot say this of {', '.join([*side.lossy, *side.defaults])}",
         )  # fmt: skip
 
-    def _filled(self) -> list[str]:
-        return [] if self.shape.merged else self.shape.sides[0].filled
+    def _filled(self) -> bool:
+        return any(side.filled or side.unfilled for side in self.shape.sides)
 
     def _face(self, side: Side) -> list[str]:
         """Return the view that has an old table's name and columns.
@@ -260,8 +270,10 @@ class Statements:
             *(g.replace(f" ON {side.relation} ", f" ON {inner} ", 1) for g in side.grants),
             view.format(side.relation, ", ".join(ident(c) for c in side.face), inner),
             *side.grants,
-            (f"CREATE TRIGGER rollout_delete INSTEAD OF DELETE ON {side.relation} FOR EACH ROW"
-            f" EXECUTE FUNCTION {self.shape.function(f'delete_{side.bit}')}()"),
+            (
+                f"CREATE TRIGGER rollout_delete INSTEAD OF DELETE ON {side.relation} FOR EACH ROW"
+                f" EXECUTE FUNCTION {self.shape.function(f'delete_{side.bit}')}()"
+            ),
         ]
 
     def _inner(self, side: Side) -> str:

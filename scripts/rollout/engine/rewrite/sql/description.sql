@@ -38,7 +38,8 @@ SELECT jsonb_build_object(
             'name', a.attname, 'number', a.attnum, 'type', format_type(a.atttypid, a.atttypmod), 'not_null', a.attnotnull,
             'default', pg_get_expr(d.adbin, d.adrelid), 'identity', a.attidentity, 'generated', a.attgenerated,
             'storage', a.attstorage, 'compression', a.attcompression,
-            'statistics', nullif(a.attstattarget, -1), 'options', to_jsonb(a.attoptions),
+            'statistics', nullif(a.attstattarget, -1), -- Only what ALTER TABLE can set: some builds keep marks of their own here.
+            'options', (SELECT jsonb_agg(o ORDER BY o) FROM unnest(a.attoptions) AS o WHERE o ~ '^n_distinct(_inherited)?='),
             'collation', CASE WHEN a.attcollation <> ty.typcollation THEN a.attcollation::regcollation::text END,
             'comment', col_description(c.oid, a.attnum), 'acl', a.attacl::text[],
             'sequence', pg_get_serial_sequence(c.oid::regclass::text, a.attname),
