@@ -122,8 +122,8 @@ class Case:
 
     @property
     def upserts(self) -> bool:
-        """Whether ON CONFLICT goes on through the swap: not on a view that needs triggers to be written through."""
-        return not (self.added or self.dropped or self.widened or "key" in self.target)
+        """Whether ON CONFLICT goes on through the swap: not when the target has no unique key over it alone."""
+        return "key" not in self.target
 
     @property
     def mapping(self) -> dict[str, str]:

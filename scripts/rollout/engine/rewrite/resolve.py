@@ -84,7 +84,7 @@ def side(
         )  # fmt: skip
     given = {new: f"CAST({ident(old)} AS {by_name[new].type})" for new, old in retyped.items()}
     given |= {c: f"CAST(({e}) AS {by_name[c].type})" for c, e in source.from_.items()}
-    forward, defaults = _forward(source, target, holds, given)
+    forward, defaults = _forward(source, target, holds, given, merged=len(declaration.sources) > 1)
     written = {c.name: c for c in table.columns if not c.generated}
     back = {
         kept[c]: f"CAST(({source.back[c]}) AS {written[c].type})" for c in source.back if c in kept and c in written
@@ -115,13 +115,13 @@ def table_type(table: Description, column: str) -> str:
 
 
 def _forward(
-    source: Source, target: Description, holds: dict[str, str], given: dict[str, str]
+    source: Source, target: Description, holds: dict[str, str], given: dict[str, str], *, merged: bool
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return what fills each of the target's columns, and the defaults of those that old clients cannot say."""
     forward: dict[str, str] = {}
     defaults: dict[str, str] = {}
     for column in target.columns:
-        if column.generated or (column.name == ORIGIN and column.name not in holds):
+        if column.generated or (merged and column.name == ORIGIN and column.name not in holds):
             continue
         if column.name in given:
             forward[column.name] = given[column.name]

@@ -76,7 +76,9 @@ class Statements:
                 self.shape.target, "zz_rollout_fill", "BEFORE INSERT OR UPDATE", self.shape.function("fill")
             )
         if self.shape.one_row:
-            made += self._always(self.shape.target, "rollout_once", "BEFORE INSERT", self.shape.function("once"))
+            made += self._always(
+                self.shape.target, "rollout_once", "BEFORE INSERT OR UPDATE", self.shape.function("once")
+            )
         made += self._no_truncate([self.shape.target, *self.shape.partitions])
         for number, child in enumerate(self._held_children()):
             made += [
