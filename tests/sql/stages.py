@@ -6,7 +6,8 @@ import psycopg
 from servers import Server, database
 
 from rollout.engine import changes, comparison, ledger
-from rollout.engine.stages import ACCESS_EXCLUSIVE, Stages
+from rollout.engine.acting import ACCESS_EXCLUSIVE
+from rollout.engine.stages import Stages
 from rollout.environment import Settings
 
 SETTINGS = {"stall_budget_total_ms": 5000, "stall_budget_once_ms": 300, "lock_attempts_max": 50, "chunk_target_ms": 20,
@@ -30,7 +31,7 @@ class Change:
 
     def contract_prepare(self) -> None:
         """Take the first step of contract, and no other."""
-        self.stages._locked("contract_prepare", "contracting", ACCESS_EXCLUSIVE)
+        self.stages._do.locked("contract_prepare", "contracting", ACCESS_EXCLUSIVE)
 
     def compare(self) -> tuple[int, list[str]]:
         """Compare both sides whole and return (rows compared, keys that differ)."""

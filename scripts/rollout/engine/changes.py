@@ -34,9 +34,14 @@ class Change:
         return self.folder.name
 
     @property
-    def swaps(self) -> bool:
-        """Return whether the change exchanges names (and so can be taken back by the reverse swap)."""
+    def rewrites(self) -> bool:
+        """Return whether the change exchanges tables: it has a shadow, which is copied and compared."""
         return self.declaration.kind == "rewrite"
+
+    @property
+    def swaps(self) -> bool:
+        """Return whether the change takes effect at the swap (and so is taken back by a revert)."""
+        return self.rewrites or (self.folder / "swap.sql").exists()
 
     @cached_property
     def sha256(self) -> str:
@@ -97,7 +102,9 @@ def load(tier: str, folder: Path) -> Change:
     change = Change(tier, folder, declaration)
     for path in change.included():
         if not path.is_file():
-            raise BadInput(f"{_short(folder)}/change.yml includes {path.name}", limit="a file of sql/shared", next="correct it")
+            raise BadInput(
+                f"{_short(folder)}/change.yml includes {path.name}", limit="a file of sql/shared", next="correct it"
+            )
     return change
 
 

@@ -42,8 +42,14 @@ class Done:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-native values with the rate in rows per second."""
         rate = round(self.rows / self.seconds) if self.seconds > 0 else None
-        return {"work": self.work, "rows": self.rows, "chunks": self.chunks, "seconds": round(self.seconds, 3),
-                "longest_ms": round(self.longest_ms, 1), "rows_per_s": rate}
+        return {
+            "work": self.work,
+            "rows": self.rows,
+            "chunks": self.chunks,
+            "seconds": round(self.seconds, 3),
+            "longest_ms": round(self.longest_ms, 1),
+            "rows_per_s": rate,
+        }
 
 
 @dataclass(frozen=True)

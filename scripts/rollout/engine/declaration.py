@@ -19,26 +19,18 @@ class Locks(_Strict):
     """Relations that a stage locks before it runs, in the application's own order, each `schema.name`."""
 
     expand: list[Relation] = Field(default_factory=list)
+    swap: list[Relation] = Field(default_factory=list)
+    revert: list[Relation] = Field(default_factory=list)
     contract_prepare: list[Relation] = Field(default_factory=list)
     contract: list[Relation] = Field(default_factory=list)
     discard: list[Relation] = Field(default_factory=list)
 
 
-class Source(_Strict):
-    """A table that is rewritten.
-
-    `table`: `schema.name` as the catalogue spells it, unquoted. `key`: its columns; by default the primary key, else the only
-    unique index that will do. `rename`: its column to the target's. `from`: target column to SQL over this table's columns.
-    `back`: its column to SQL over the target's columns, where the target does not hold the column as it is. `owns`: with
-    several sources, which new rows of the target belong here (SQL over the target's columns); the rest goes to the first.
-    """
+class Table(_Strict):
+    """A table and its key, see Source."""
 
     table: Relation
     key: list[str] = Field(default_factory=list)
-    rename: dict[str, str] = Field(default_factory=dict)
-    from_: dict[str, str] = Field(default_factory=dict, alias="from")
-    back: dict[str, str] = Field(default_factory=dict)
-    owns: str = ""
 
     @property
     def schema_name(self) -> str:
@@ -55,6 +47,29 @@ class Source(_Strict):
         if not self.schema_name or not self.name:
             raise ValueError(f"table {self.table!r} is not schema.name")
         return self
+
+
+class Backfill(Table):
+    """Columns of one table filled in chunks. `set`: column to SQL over the row; `where`: which rows need it, by default
+    those where one of the columns is NULL."""
+
+    set: dict[str, str]
+    where: str = ""
+
+
+class Source(Table):
+    """A table that is rewritten.
+
+    `table`: `schema.name` as the catalogue spells it, unquoted. `key`: its columns; by default the primary key, else the only
+    unique index that will do. `rename`: its column to the target's. `from`: target column to SQL over this table's columns.
+    `back`: its column to SQL over the target's columns, where the target does not hold the column as it is. `owns`: with
+    several sources, which new rows of the target belong here (SQL over the target's columns); the rest goes to the first.
+    """
+
+    rename: dict[str, str] = Field(default_factory=dict)
+    from_: dict[str, str] = Field(default_factory=dict, alias="from")
+    back: dict[str, str] = Field(default_factory=dict)
+    owns: str = ""
 
 
 class Partition(_Strict):
@@ -79,18 +94,20 @@ class Target(_Strict):
 class Declaration(_Strict):
     """What change.yml may say.
 
-    `kind` rewrite: `sources` become `target`; `leave` names what a source has (index, constraint, trigger, policy, statistics,
-    publication, view) and the target is deliberately not to have. Other kinds are their .sql files.
+    `kind` rewrite: `sources` become `target`; backfill: `backfill`; others are their .sql files, `ddl` statement by statement.
+    `leave` names what a source has (index, constraint, trigger, policy, statistics,
+    publication, view) and the target is deliberately not to have.
     `includes`: files of sql/shared that expand begins with; `before_swap`: steps of the road that must have run on the
     expanded change; `locks`: what a stage's own file locks, in the order in which clients take it.
     """
 
     change: str
-    kind: Literal["rewrite", "index", "documentation"]
+    kind: Literal["rewrite", "ddl", "index", "backfill", "function", "policy", "view", "documentation"]
     summary: str
     sources: list[Source] = Field(default_factory=list)
     target: Target = Target()
     leave: list[str] = Field(default_factory=list)
+    backfill: Backfill | None = None
     includes: list[str] = Field(default_factory=list)
     before_swap: list[Literal["refresh_performance"]] = Field(default_factory=list)
     locks: Locks = Field(default_factory=Locks)
@@ -99,6 +116,8 @@ class Declaration(_Strict):
     def _sources_of_a_rewrite(self) -> Self:
         if (self.kind == "rewrite") != bool(self.sources):
             raise ValueError("a rewrite names its sources, and nothing else does")
+        if (self.kind == "backfill") != (self.backfill is not None):
+            raise ValueError("a backfill says what it fills, and nothing else does")
         return self
 
     @property

@@ -21,7 +21,9 @@ NAME = re.compile(
 )
 LOCK_TIMEOUT = "60s"
 OTHER_BUILD_SECONDS = 120.0
-OTHER_BUILD = "SELECT pid FROM pg_stat_progress_create_index WHERE index_relid = to_regclass(%s) AND pid <> pg_backend_pid()"
+OTHER_BUILD = (
+    "SELECT pid FROM pg_stat_progress_create_index WHERE index_relid = to_regclass(%s) AND pid <> pg_backend_pid()"
+)
 VALID = "SELECT i.indisvalid AS valid FROM pg_index AS i WHERE i.indexrelid = to_regclass(%s)"
 
 
@@ -71,7 +73,8 @@ def _await_other_build(connection: Connection, name: str) -> None:
     while row := connection.execute(OTHER_BUILD, (name,)).fetchone():
         if time.monotonic() > deadline:
             raise Refused(
-                f"index {name} is being built by pid {row['pid']}", limit=f"{OTHER_BUILD_SECONDS:g} s of waiting",
+                f"index {name} is being built by pid {row['pid']}",
+                limit=f"{OTHER_BUILD_SECONDS:g} s of waiting",
                 next="repeat the command once that build has ended",
             )
         time.sleep(0.2)

@@ -43,6 +43,8 @@ def connect(database: Database, application_name: str = "rollout") -> Iterator[C
         raise Failed(
             f"{database.host} does not answer: {reason}", next="look at its log, then repeat the command"
         ) from None
+    # Statements that psycopg prepares by itself would take ours with them when it forgets them (engine/rewrite/description.py).
+    connection.prepare_threshold = None
     with connection:
         yield connection
 

@@ -57,8 +57,11 @@ class Stalls:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-native values, milliseconds rounded to a tenth."""
         return {
-            "attempts": self.attempts, "stalled_ms": round(self.stalled_ms, 1), "longest_ms": round(self.longest_ms, 1),
-            "held_ms": round(self.held_ms, 1), "sessions": self.sessions,
+            "attempts": self.attempts,
+            "stalled_ms": round(self.stalled_ms, 1),
+            "longest_ms": round(self.longest_ms, 1),
+            "held_ms": round(self.held_ms, 1),
+            "sessions": self.sessions,
         }
 
 
@@ -131,9 +134,7 @@ def _take(connection: Connection, relations: Sequence[str], mode: str, settings:
     for number, relation in enumerate(relations):
         left = max(1, settings.stall_budget_once_ms - int((time.monotonic() - started) * 1000))
         connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(f"{left}ms")))
-        connection.execute(
-            sql.SQL("LOCK TABLE {} IN {} MODE").format(sql.SQL(relation), sql.SQL(mode))
-        )
+        connection.execute(sql.SQL("LOCK TABLE {} IN {} MODE").format(sql.SQL(relation), sql.SQL(mode)))
         if number == 0:
             first = time.monotonic()
     connection.execute(

@@ -18,13 +18,7 @@ def arm(connection: Connection, statements: Statements, fence: Fence, settings: 
     def work() -> None:
         ledger.check(connection, fence)
         connection.execute("DELETE FROM rollout.dirty WHERE change = %s", (statements.shape.change,))
-        run(connection, statements.note(armed=armed))
+        connection.execute(";\n".join(statements.note(armed=armed)).encode())
 
     with_locks(connection, statements.authorities(), SHARE_ROW_EXCLUSIVE, settings, stalls, work)
     return stalls
-
-
-def run(connection: Connection, statements: list[str]) -> None:
-    """Execute statements in one round trip, in the caller's transaction."""
-    if statements:
-        connection.execute(";\n".join(statements).encode())

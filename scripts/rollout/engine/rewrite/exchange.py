@@ -60,7 +60,7 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
     for table in tables:
         _triggers(table, target, leave, exchange, first=table is first)
         _sequences(table, target, resolve.renames(sources[tables.index(table)], table), home, exchange)
-        _grants(table, target, resolve.renames(sources[tables.index(table)], table), exchange)
+        _grants(table, target, resolve.renames(sources[tables.index(table)], table), exchange, say)
         _publications(table, target, renamed, leave, exchange)
         _views(table, leave, exchange)
     sides = [
@@ -267,7 +267,7 @@ def _state(to: str, of: str) -> str:
     return f"SELECT setval({carry.literal(to)}, s.last_value, s.is_called) FROM {of} AS s"
 
 
-def _grants(table: Description, target: Description, renamed: dict[str, str], exchange: Exchange) -> None:
+def _grants(table: Description, target: Description, renamed: dict[str, str], exchange: Exchange, say: Say) -> None:
     """Give the authority its privileges; nobody has any on a shadow."""
     known = {c.name for c in target.columns}
     grantees = dict.fromkeys(g["grantee"] for g in table.grants)
@@ -281,11 +281,9 @@ def _grants(table: Description, target: Description, renamed: dict[str, str], ex
         where = f" on column {column}" if column else ""
         exchange.expected[f"privilege {g['privilege']}{where} of {g['grantee']}"] = f"grantable {g['grantable']}"
     for grantee in grantees:
-        if grantee != "PUBLIC":
-            exchange.swap.append(f"GRANT USAGE ON SCHEMA {ident(target.schema_)} TO {grantee}")
+        # Not in the swap: a change of a schema makes every session plan anew. Without privileges on a table it gives nothing.
+        say(f"GRANT USAGE ON SCHEMA {ident(target.schema_)} TO {grantee}")
         exchange.revert_before.append(f"REVOKE ALL ON {target.relation} FROM {grantee}")
-    if "PUBLIC" in grantees:
-        exchange.swap.append(f"GRANT USAGE ON SCHEMA {ident(target.schema_)} TO PUBLIC")
 
 
 def _publications(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rollout.engine.declaration import Declaration, Source
+from rollout.engine.declaration import Declaration, Source, Table
 from rollout.engine.rewrite.description import Column, Description, Index, ident
 from rollout.engine.rewrite.shape import Held, Side, function_name, versioned
 from rollout.errors import BadInput
@@ -20,7 +20,7 @@ VOLATILE = (
 )
 
 
-def key_of(source: Source, table: Description) -> list[str]:
+def key_of(source: Table, table: Description) -> list[str]:
     """Return the columns of a table's key: those declared, the primary key's, or those of the only unique index that will do.
 
     Raises BadInput when there is none, or when the declared one is not held unique at once by a plain index.
@@ -168,5 +168,5 @@ def _is_key(index: Index, table: Description) -> bool:
     )
 
 
-def _wrong(source: Source, observed: str, to_do: str) -> BadInput:
+def _wrong(source: Table, observed: str, to_do: str) -> BadInput:
     return BadInput(f"{source.table}: {observed}", next=to_do, page="runbooks/changes.md#declaring")

@@ -142,7 +142,7 @@ SELECT jsonb_build_object(
     'dependents', coalesce((
         SELECT jsonb_agg(DISTINCT jsonb_build_object(
             'kind', CASE WHEN x.relkind = 'm' THEN 'materialised view' WHEN r.rulename <> '_RETURN' THEN 'rule' ELSE 'view' END,
-            'name', format('%%I.%%I', xn.nspname, x.relname), 'definition', pg_get_viewdef(x.oid), 'rule', r.rulename,
+            'name', format('%I.%I', xn.nspname, x.relname), 'definition', pg_get_viewdef(x.oid), 'rule', r.rulename,
             'options', array_to_string(x.reloptions, ', '), 'columns', (
                 SELECT jsonb_agg(DISTINCT a.attname) FROM pg_depend AS e JOIN pg_attribute AS a
                     ON a.attrelid = c.oid AND a.attnum = e.refobjsubid AND a.attnum > 0
@@ -174,4 +174,4 @@ SELECT jsonb_build_object(
     ), '[]')
 ) AS description
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE n.nspname = %(schema)s AND c.relname = %(name)s AND c.relkind IN ('r', 'p', 'v')
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v')
