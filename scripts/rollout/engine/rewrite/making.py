@@ -171,7 +171,7 @@ class Making:
                 f"target.key names {', '.join(missing)}, which the target does not have", next="correct change.yml"
             )
         nulls = "" if all(c and c.not_null for c in columns) else " NULLS NOT DISTINCT"
-        name = f"{self.name}_{'_'.join(key)}_key".encode()[:63].decode(errors="ignore")
+        name = shape.function_name(self.name, f"{'_'.join(key)}_key")
         self._say(f"ALTER TABLE {self.target} ADD CONSTRAINT {ident(name)} UNIQUE{nulls} ({carry.names(key)})")
 
     def _target(self) -> Description:

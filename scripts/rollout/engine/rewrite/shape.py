@@ -124,8 +124,10 @@ def function_name(change: str, what: str) -> str:
     name = f"{change}_{what}"
     if len(name.encode()) <= NAME_BYTES_MAX:
         return name
-    digest = hashlib.sha256(change.encode()).hexdigest()[:8]
-    return f"{change.encode()[: NAME_BYTES_MAX - len(what) - 10].decode(errors='ignore')}_{digest}_{what}"
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    what = what.encode()[-(NAME_BYTES_MAX // 2) :].decode(errors="ignore")
+    room = NAME_BYTES_MAX - len(what.encode()) - len(digest) - 2
+    return f"{change.encode()[:room].decode(errors='ignore')}_{digest}_{what}"
 
 
 def versioned(schema: str, version: str) -> str:

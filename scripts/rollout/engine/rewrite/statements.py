@@ -75,6 +75,11 @@ class Statements:
             made += self._always(
                 self.shape.target, "zz_rollout_fill", "BEFORE INSERT OR UPDATE", self.shape.function("fill")
             )
+        if not self.shape.merged:
+            made += self._always(
+                self.shape.target, "zz_rollout_moved", "BEFORE UPDATE", self.shape.function("moved"),
+                condition=f" WHEN ({_changed(self.shape.sides[0].held_key)})",
+            )  # fmt: skip
         if self.shape.one_row:
             made += self._always(
                 self.shape.target, "rollout_once", "BEFORE INSERT OR UPDATE", self.shape.function("once")
@@ -125,7 +130,7 @@ class Statements:
 
     def drop_functions(self) -> list[str]:
         """Return what drops the change's functions."""
-        kinds = ["fill", "once", "place", *(f"child_{n}" for n in range(len(self._held_children())))]
+        kinds = ["fill", "moved", "once", "place", *(f"child_{n}" for n in range(len(self._held_children())))]
         kinds += [
             f"{kind}_{side.bit}"
             for side in self.shape.sides
@@ -298,7 +303,7 @@ class Statements:
         target = self.shape.target
         made = [
             f"DROP TRIGGER IF EXISTS {name} ON {target}"
-            for name in (SYNC, "rollout_once", "zz_rollout_fill", "zz_rollout_place")
+            for name in (SYNC, "rollout_once", "zz_rollout_fill", "zz_rollout_moved", "zz_rollout_place")
         ]
         made += [f"DROP TRIGGER IF EXISTS {TRUNCATE} ON {t}" for t in [target, *self.shape.partitions]]
         for number, child in enumerate(self._held_children()):
@@ -326,10 +331,10 @@ class Statements:
     def _sync(self, relation: str, function: str) -> list[str]:
         return self._always(relation, SYNC, "AFTER INSERT OR UPDATE OR DELETE", function)
 
-    def _always(self, relation: str, name: str, when: str, function: str, *, each: str = "ROW") -> list[str]:
-        """Return a trigger that fires for writers with session_replication_role = replica too."""
+    def _always(self, relation: str, name: str, when: str, function: str, *, each: str = "ROW", condition: str = "") -> list[str]:
+        """Return a trigger that fires for writers with session_replication_role = replica too; `condition`: its WHEN."""
         return [
-            f"CREATE OR REPLACE TRIGGER {name} {when} ON {relation} FOR EACH {each} EXECUTE FUNCTION {function}()",
+            f"CREATE OR REPLACE TRIGGER {name} {when} ON {relation} FOR EACH {each}{condition} EXECUTE FUNCTION {function}()",
             f"ALTER TABLE {relation} ENABLE ALWAYS TRIGGER {name}",
         ]
 
