@@ -138,6 +138,12 @@ class Case:
         return bool(self.rename or self.added or self.dropped or self.widened or self.target)
 
     @property
+    def left(self) -> set[str]:
+        """The views that go with the old table, and what stands on them."""
+        views = {name for name in self.seen if any(name in left for left in self.leave)}
+        return views | ({"mat_idx"} if "mat" in views else set())
+
+    @property
     def touched_columns(self) -> set[str]:
         """The columns that the change renames, drops or gives another type."""
         return {*self.rename, *self.dropped, *self.widened}

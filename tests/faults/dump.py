@@ -32,8 +32,12 @@ def pieces(cluster: Cluster, dbname: str, case: Case) -> dict[str, str]:
     return found
 
 
-def changed(before: dict[str, str], after: dict[str, str], *, kept: bool = False) -> list[str]:
-    """Return a line for each piece that is missing, additional or different; `kept`: a sync with a shadow may stand."""
+def changed(before: dict[str, str], after: dict[str, str], *, kept: bool, left: set[str]) -> list[str]:
+    """Return a line for each piece that is missing, additional or different.
+
+    `kept`: a sync with a shadow may stand; `left`: views that the change leaves behind.
+    """
+    before = {name: body for name, body in before.items() if not any(re.search(rf"\b{view}\b", name) for view in left)}
     if kept:
         after = {name: body for name, body in after.items() if "EXECUTE FUNCTION rollout." not in body}
     lines = [f"missing: {name}\n{before[name]}" for name in before if name not in after]

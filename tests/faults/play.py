@@ -54,6 +54,8 @@ def _walk(
             writers.stop_green()
         if step == "contract":
             writers.stop_blue()
+            if "key" in case.target:
+                writers.stop_green()  # the twin's key is no key of the target's any more
         said = steps.step(step, (kill for kill in case.kills if kill[0] == number))
         if "done" not in said or said["stage"] != STAGES[step]:
             found = [f"{step} ended at {said.get('stage')}: {said.get('text', said)}", *traffic.failures]
@@ -69,7 +71,8 @@ def _walk(
         if parted or traffic.failures:
             return [f"after {step}:", *parted, *traffic.failures]
         if step == "revert" or (step == "contract" and not case.changes):
-            changed = dump.changed(before, dump.pieces(cluster, dbname, case), kept=step == "revert")
+            left = case.left if step == "contract" else set()
+            changed = dump.changed(before, dump.pieces(cluster, dbname, case), kept=step == "revert", left=left)
             if changed:
                 return [f"the catalogue after {step}:", *changed]
     return []

@@ -42,7 +42,7 @@ def differences(connection: psycopg.Connection[Any], case: Case, stage: str) -> 
         if {"lookups": case.lookup, "details": case.child, "audit": traced}[name]:
             found += _compared(connection, f"{q(case.schema)}.{name}", columns, f"{TWIN}.{name}", columns)
     for name in case.seen:
-        if stage == "contracted" and any(left.endswith(f".{name}") for left in case.leave):
+        if stage == "contracted" and name in case.left:
             continue
         if name.startswith("mat"):
             for schema in (case.schema, TWIN):

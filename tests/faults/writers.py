@@ -101,8 +101,8 @@ class Writer(threading.Thread):
                     failed = self._transact(plan)
                 if failed:
                     self._explain(plan, failed)
-            except psycopg.OperationalError as error:
-                self._lost(error)
+            except (psycopg.OperationalError, psycopg.Rollback) as error:
+                self._lost(error)  # a plan's own rollback comes through when there is no server to roll it back
             except Exception:  # noqa: BLE001  (a client that dies in silence would pass for a quiet one)
                 self.traffic.failures.append(f"{self.name}: {traceback.format_exc()}")
             time.sleep(PAUSE_SECONDS)
@@ -119,7 +119,7 @@ class Writer(threading.Thread):
             connection.execute("SELECT set_config('search_path', %s, false)", (self.search_path,))
         return connection
 
-    def _lost(self, error: psycopg.OperationalError) -> None:
+    def _lost(self, error: Exception) -> None:
         if time.monotonic() - self.traffic.crashed_at > CRASH_SECONDS:
             self.traffic.failures.append(f"{self.name}: lost its connection at {self.at}: {error!r}")
         self.connection = None

@@ -86,16 +86,30 @@ def late_checks(source: Description) -> list[Constraint]:
 def partitions(source: Description, target: str, schema: str, declared: Partition | None) -> list[str]:
     """Return the statements that create the target's partitions: those declared, else those of the source."""
     if declared:
-        return [
-            f"CREATE TABLE {ident(schema)}.{ident(name)} PARTITION OF {target} {bound}"
-            for name, bound in declared.partitions.items()
-        ]
+        # A partition has a replica identity of its own: without it, what is published could not be updated.
+        identity = {"f": "FULL", "n": "NOTHING"}.get(source.replica_identity)
+        made = []
+        for name, bound in declared.partitions.items():
+            made.append(f"CREATE TABLE {ident(schema)}.{ident(name)} PARTITION OF {target} {bound}")
+            if identity:
+                made.append(f"ALTER TABLE {ident(schema)}.{ident(name)} REPLICA IDENTITY {identity}")
+        return made
     made = []
     for p in source.partitions:
         parent = target if p["parent"] == source.name else f"{ident(schema)}.{ident(p['parent'])}"
         by = f" PARTITION BY {p['partition_key']}" if p["partition_key"] else ""
         made.append(f"CREATE TABLE {ident(schema)}.{ident(p['name'])} PARTITION OF {parent} {p['bound']}{by}")
+        if p["replica_identity"] in "fn":
+            identity = "FULL" if p["replica_identity"] == "f" else "NOTHING"
+            made.append(f"ALTER TABLE {ident(schema)}.{ident(p['name'])} REPLICA IDENTITY {identity}")
     return made
+
+
+def grants(grants: list[dict[str, Any]], relation: str) -> list[str]:
+    """Return the statements that give these privileges on a relation (`SEQUENCE` goes before its name)."""
+    return [
+        f"GRANT {g['privilege']} ON {relation} TO {g['grantee']}{' WITH GRANT OPTION' if g['grantable'] else ''}" for g in grants
+    ]
 
 
 def keys(source: Description, target: str, schema: str, leave: set[str]) -> list[str]:

@@ -44,6 +44,7 @@ class Column(_Read):
     comment: str | None
     acl: list[str] | None
     sequence: str | None
+    sequence_grants: list[dict[str, Any]] | None
     exact: bool
 
 

@@ -26,6 +26,7 @@ class Exchange:
     swap: list[str] = field(default_factory=list)
     revert_before: list[str] = field(default_factory=list)
     revert: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     contract: list[str] = field(default_factory=list)
     expected: dict[str, str] = field(default_factory=dict)
 
@@ -72,6 +73,10 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
         f"ALTER STATISTICS {ident(s['schema'])}.{ident(s['name'])} SET SCHEMA {ident(first.schema_)}"
         for s in target.statistics
     ]
+    if not declaration.target.partition:
+        exchange.contract += [
+            grant for p in first.partitions for grant in carry.grants(p["grants"], f"{ident(first.schema_)}.{ident(p['name'])}")
+        ]
     held = resolve.held(target)
     by_name = {c.name: c for c in target.columns}
     if missing := [k for k in key if k not in by_name]:
@@ -87,7 +92,7 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
         deferrable=any(not i.immediate for i in target.indexes), sides=sides, after_copy=after_copy, constraints=constraints,
         foreign_keys=foreign_keys, foreign_key_tables=foreign_tables, expected=exchange.expected,
         swap_before=exchange.swap_before, swap=exchange.swap, revert_before=[*late, *exchange.revert_before],
-        revert=exchange.revert, contract=exchange.contract,
+        revert=exchange.revert, left=exchange.left, contract=exchange.contract,
         hidden=[f"ALTER TABLE {home} DROP COLUMN {ident(name)}" for name in hidden], children=_children(tables, sides, leave),
         old_partitions={t.relation: [f"{ident(p['schema'])}.{ident(p['name'])}" for p in t.partitions] for t in tables},
     )  # fmt: skip
@@ -239,6 +244,9 @@ def _sequences(table: Description, target: Description, renamed: dict[str, str],
             (_, own), (_, twin) = split(c.sequence), split(new.sequence)
             if own != twin:
                 exchange.contract.append(f"ALTER SEQUENCE {ident(table.schema_)}.{ident(twin)} RENAME TO {ident(own)}")
+            exchange.contract += carry.grants(
+                c.sequence_grants or [], f"SEQUENCE {ident(table.schema_)}.{ident(own)}"
+            )
             if (
                 not new.identity
             ):  # before Postgres 17 no partitioned table has an identity: a sequence of its own stands in
@@ -311,6 +319,9 @@ def _views(table: Description, leave: set[str], exchange: Exchange) -> None:
         exchange.swap.append(anew)
         exchange.revert.append(anew)
         exchange.contract.append(anew)
+    for d in [d for d in table.dependents if d["kind"] in ("view", "materialised view") and d["name"] in leave]:
+        kind = "VIEW" if d["kind"] == "view" else "MATERIALIZED VIEW"
+        exchange.left.append(f"DROP {kind} {d['name']}")
 
 
 def _children(tables: list[Description], sides: list[Side], leave: set[str]) -> list[dict[str, object]]:

@@ -84,6 +84,11 @@ class Making:
         ]:
             self._say(statement)
         twin = self._read()
+        for column in table.columns:
+            # LIKE makes every identity's sequence a bigint one.
+            alike = twin.column(column.name)
+            if column.identity and column.type in ("smallint", "integer") and alike and alike.sequence:
+                self._say(f"ALTER SEQUENCE {alike.sequence} AS {column.type}")
         for grant in {g["grantee"] for g in twin.grants}:  # ALTER DEFAULT PRIVILEGES: nobody writes to a shadow
             self._say(f"REVOKE ALL ON {self.target} FROM {grant}")
         wanted = _without(table.facts(), leave, *NOT_OF_A_SHADOW)
@@ -170,9 +175,14 @@ class Making:
             raise BadInput(
                 f"target.key names {', '.join(missing)}, which the target does not have", next="correct change.yml"
             )
-        nulls = "" if all(c and c.not_null for c in columns) else " NULLS NOT DISTINCT"
-        name = shape.function_name(self.name, f"{'_'.join(key)}_key")
-        self._say(f"ALTER TABLE {self.target} ADD CONSTRAINT {ident(name)} UNIQUE{nulls} ({carry.names(key)})")
+        strict = all(c and c.not_null for c in columns)
+        if strict and any(i.primary for i in table.indexes) and not any(i.primary for i in target.indexes):
+            # The primary key was left behind: this one takes its place, as a replica identity too.
+            name, kind = shape.function_name(self.name, "pkey"), "PRIMARY KEY"
+        else:
+            name = shape.function_name(self.name, f"{'_'.join(key)}_key")
+            kind = "UNIQUE" if strict else "UNIQUE NULLS NOT DISTINCT"
+        self._say(f"ALTER TABLE {self.target} ADD CONSTRAINT {ident(name)} {kind} ({carry.names(key)})")
 
     def _target(self) -> Description:
         return self._read()

@@ -51,9 +51,23 @@ def found(connection: Connection, declaration: Declaration, source: Source, tabl
             wrong.append(
                 f"trigger {trigger.name}: its function {trigger.function} says {', '.join(names)}, which change"
             )
+    wrong += _unique(declaration, source, table)
     for publication in table.publications:
         wrong += _publication(publication, changed, leave)
     return wrong
+
+
+def _unique(declaration: Declaration, source: Source, table: Description) -> list[str]:
+    """Return the unique indexes that lack a column by which the target is partitioned: Postgres wants it in each."""
+    if declaration.target.partition is None:
+        return []
+    back, leave = {new: old for old, new in source.rename.items()}, set(declaration.leave)
+    needed = {back.get(c, c) for c in declaration.target.partition.columns}
+    return [
+        f"unique index {i.name} lacks {', '.join(sorted(needed - set(i.columns or [])))}, by which the target is partitioned"
+        for i in table.indexes
+        if i.unique and not {i.name, i.constraint} & leave and not needed <= set(i.columns or [])
+    ]
 
 
 def _publication(publication: dict[str, Any], changed: set[str], leave: set[str]) -> list[str]:

@@ -104,6 +104,7 @@ class Shape(_Stored):
     swap: list[str]
     revert_before: list[str]
     revert: list[str]
+    left: list[str] = []
     contract: list[str]
     hidden: list[str]
     children: list[dict[str, Any]]

@@ -117,6 +117,7 @@ class Statements:
                 made.append(
                     f"ALTER TABLE {child['table']} RENAME CONSTRAINT {self._interim(child)} TO {ident(child['name'])}"
                 )
+        made += shape.left
         for side in shape.sides:
             made += [f"ALTER VIEW {side.relation} RENAME TO {AWAY}_{side.bit}", f"DROP TABLE {side.old}"]
         made += [f"ALTER TABLE {t} SET SCHEMA {ident(shape.schema_)}" for t in [shape.target, *shape.partitions]]

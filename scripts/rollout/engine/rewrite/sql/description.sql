@@ -28,7 +28,13 @@ SELECT jsonb_build_object(
     'partitions', coalesce((
         SELECT jsonb_agg(jsonb_build_object(
             'schema', pn.nspname, 'name', p.relname, 'parent', parent.relname, 'bound', pg_get_expr(p.relpartbound, p.oid),
-            'partition_key', CASE WHEN p.relkind = 'p' THEN pg_get_partkeydef(p.oid) END
+            'partition_key', CASE WHEN p.relkind = 'p' THEN pg_get_partkeydef(p.oid) END, 'replica_identity', p.relreplident,
+            'grants', coalesce((
+                SELECT jsonb_agg(jsonb_build_object(
+                    'grantee', CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
+                    'privilege', g.privilege_type, 'grantable', g.is_grantable
+                ) ORDER BY g.grantee, g.privilege_type) FROM aclexplode(p.relacl) AS g WHERE g.grantee <> p.relowner
+            ), '[]')
         ) ORDER BY t.level, p.relname)
         FROM pg_partition_tree(c.oid) AS t JOIN pg_class AS p ON p.oid = t.relid JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
         JOIN pg_class AS parent ON parent.oid = t.parentrelid WHERE t.level > 0
@@ -43,6 +49,13 @@ SELECT jsonb_build_object(
             'collation', CASE WHEN a.attcollation <> ty.typcollation THEN a.attcollation::regcollation::text END,
             'comment', col_description(c.oid, a.attnum), 'acl', a.attacl::text[],
             'sequence', pg_get_serial_sequence(c.oid::regclass::text, a.attname),
+            'sequence_grants', (
+                SELECT jsonb_agg(jsonb_build_object(
+                    'grantee', CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
+                    'privilege', g.privilege_type, 'grantable', g.is_grantable
+                ) ORDER BY g.grantee, g.privilege_type) FROM pg_class AS q, aclexplode(q.relacl) AS g
+                WHERE q.oid = pg_get_serial_sequence(c.oid::regclass::text, a.attname)::regclass AND g.grantee <> q.relowner
+            ),
             -- What = calls equal, bit for bit: only then is a hash of the value a proof of the value.
             'exact', (coalesce(base.typname, ty.typname) IN (
                 'int2', 'int4', 'int8', 'bool', 'uuid', 'date', 'timestamp', 'timestamptz', 'bytea', 'inet', 'cidr', 'macaddr', 'oid'
