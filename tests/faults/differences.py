@@ -64,7 +64,7 @@ def _widened(draw: Draw, case: Case, _names: Names) -> Case:
 def _laid_out(draw: Draw, case: Case, names: Names) -> Case:
     """Partition the target, give it a wider key, or both."""
     how, key = one(draw, "hash", "list", "range", "wider"), list(case.key)
-    renamed = lambda name: case.rename.get(name, name)  # noqa: E731
+    renamed = lambda name: case.rename.get(name, name)
     if how == "hash":
         parts = {f"part_{n}": f"FOR VALUES WITH (MODULUS 3, REMAINDER {n})" for n in range(3)}
         layout: dict[str, Any] = {"by": "hash", "columns": [renamed(key[-1])], "partitions": parts}

@@ -79,7 +79,7 @@ KINDS = {
     "jsonb": Kind("jsonb", lambda c: f'{{"n": {c.randint(0, 9)}, "w": "é"}}', ("null", "[]", '"x"', '{"a": {"b": [1, null]}}', "1.0", "1.00")),
     "json": Kind("json", lambda c: f'{{"b" : 1,  "a": {c.randint(0, 9)}}}', ("null", '{"a":1,"a":2}', " [ ] ")),
     "bytea": Kind("bytea", _bytes, ("\\x", "\\x00ff"), lambda n: f"\\x{n:08x}"),
-    "texts": Kind("text[]", lambda c: f'{{{c.randint(0, 9)},"{c.choice("ab")}"}}', ("{}", "{NULL}", '{"NULL",""}', '{{a,b},{c,d}}', "[0:1]={x,y}")),
+    "texts": Kind("text[]", lambda c: f'{{{c.randint(0, 9)},"{c.choice("ab")}"}}', ("{}", "{NULL}", '{"NULL",""}', "{{a,b},{c,d}}", "[0:1]={x,y}")),
     "ints": Kind("integer[]", lambda c: f"{{{c.randint(0, 9)},{c.randint(0, 9)}}}", ("{}", "{NULL,1}")),
     "mood": Kind("kit.mood", lambda c: c.choice(("sad", "ok", "happy")), ("It's \"fine\"",)),
     "moods": Kind("kit.mood[]", lambda c: f"{{{c.choice(('sad', 'ok'))}}}", ("{}",)),

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from cases import Case, Column, q
 from faces import Row
-from universe import LOOKUPS, refs, value, values
 from kinds import TEMPLATES
+from universe import LOOKUPS, refs, value, values
 from writes import Beside, Delete, Insert, Key, Read, Rekey, Update, Write
 
 SHARED = 120  # numbers of new rows that all clients draw from, so that they meet
