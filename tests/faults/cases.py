@@ -70,7 +70,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Case:
-    """See the module. `after`: statements behind CREATE TABLE, in the schema of the table or of its twin; `late`: once it has rows.
+    """See the module. `after`: statements behind CREATE TABLE, in its schema or the twin's; `late`: once it has rows.
 
     `counter`, `word`: an integer and a text column that every table has, under these names. `lookup`: the column that
     refers to `lookups`; `child`: whether `details` refers to the table; `up`: the column that refers to the table's own key.
@@ -153,13 +153,23 @@ class Case:
         derived = {name: self.column(name).derived or ("", "NULL") for name in self.dropped}
         back = {name: template.format(q(self.rename.get(over, over))) for name, (over, template) in derived.items()}
         back |= {name: q(self.rename.get(name, name)) + f"::{self.column(name).type}" for name in self.widened}
-        source: dict[str, Any] = {"table": f"{self.schema}.{self.table}", "rename": self.rename,
-                                  "from": {a.name: a.template.format(q(a.over)) for a in self.added}, "back": back}  # fmt: skip
+        source: dict[str, Any] = {
+            "table": f"{self.schema}.{self.table}",
+            "rename": self.rename,
+            "from": {a.name: a.template.format(q(a.over)) for a in self.added},
+            "back": back,
+        }
         columns = {a.name: a.definition for a in self.added}
         columns |= {self.rename.get(name, name): definition for name, definition in self.widened.items()}
         target = self.target | {"columns": columns, "drop": list(self.dropped)}
-        whole = {"change": CHANGE, "kind": "rewrite", "summary": "any table", "sources": [_filled(source)],
-                 "target": _filled(target), "leave": list(self.leave)}  # fmt: skip
+        whole = {
+            "change": CHANGE,
+            "kind": "rewrite",
+            "summary": "any table",
+            "sources": [_filled(source)],
+            "target": _filled(target),
+            "leave": list(self.leave),
+        }
         return _filled(whole)
 
     def change_yml(self) -> str:
@@ -174,7 +184,10 @@ class Case:
     def from_json(cls, text: str) -> Self:
         """Read a seed file."""
         data = json.loads(text)
-        data |= {name: tuple(data[name]) for name in ("key", "constraints", "after", "late", "seen", "deferred", "dropped", "leave")}
+        data |= {
+            name: tuple(data[name])
+            for name in ("key", "constraints", "after", "late", "seen", "deferred", "dropped", "leave")
+        }
         columns = (c | {"derived": tuple(c["derived"]) if c["derived"] else None} for c in data["columns"])
         data["columns"] = tuple(Column(**c) for c in columns)
         data["added"] = tuple(Added(**a) for a in data["added"])

@@ -14,8 +14,17 @@ import psycopg
 from servers import DROP, NOBODY, Home, free_port, postgres_binaries, superuser, within
 from universe import APP, KIT, OWNER
 
-SETTINGS = {"shared_buffers": "64MB", "max_wal_size": "2GB", "log_min_messages": "fatal", "wal_level": "logical",
-            "deadlock_timeout": "1s", "full_page_writes": "off", "fsync": "off", "max_connections": "60", "lc_messages": "C"}  # fmt: skip
+SETTINGS = {
+    "shared_buffers": "64MB",
+    "max_wal_size": "2GB",
+    "log_min_messages": "fatal",
+    "wal_level": "logical",
+    "deadlock_timeout": "1s",
+    "full_page_writes": "off",
+    "fsync": "off",
+    "max_connections": "60",
+    "lc_messages": "C",
+}
 
 
 class Cluster(Home):
@@ -33,7 +42,9 @@ class Cluster(Home):
             subprocess.run(initdb, check=True, capture_output=True, cwd="/", **DROP)
             self.postmaster = self.recover()
             with self.superuser() as connection:
-                connection.execute(f"CREATE ROLE {OWNER} LOGIN CREATEDB BYPASSRLS IN ROLE pg_monitor, pg_signal_backend".encode())
+                connection.execute(
+                    f"CREATE ROLE {OWNER} LOGIN CREATEDB BYPASSRLS IN ROLE pg_monitor, pg_signal_backend".encode()
+                )
                 connection.execute(f"CREATE ROLE {APP} LOGIN; CREATE ROLE auditor".encode())
                 for role in (OWNER, APP):
                     connection.execute(f"GRANT SET ON PARAMETER session_replication_role TO {role}".encode())
@@ -57,7 +68,9 @@ class Cluster(Home):
         """Return the name of a new database, the runner's own, with the kit in it."""
         name = f"faults_{uuid.uuid4().hex[:8]}"
         with self.superuser() as connection:
-            connection.execute(f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {self.template} STRATEGY file_copy".encode())
+            connection.execute(
+                f"CREATE DATABASE {name} OWNER {OWNER} TEMPLATE {self.template} STRATEGY file_copy".encode()
+            )
         with self.superuser(name) as connection:
             connection.execute(f"ALTER SCHEMA public OWNER TO {OWNER}".encode())
         return name

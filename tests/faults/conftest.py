@@ -16,7 +16,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--rounds", type=int, default=0, help="random cases to play, new ones each time (0: the fixed few)")
     group.addoption("--seed", type=int, default=0, help="what the random cases begin from (0: the clock)")
-    group.addoption("--postgres", default="", help="bin folder of the only server to play on (default: every one found)")
+    group.addoption(
+        "--postgres", default="", help="bin folder of the only server to play on (default: every one found)"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

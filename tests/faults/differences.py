@@ -11,15 +11,30 @@ from hypothesis import strategies as st
 from kinds import TEMPLATES
 
 THE_KEY = "The Key"
-WIDER = {"int": "bigint", "small": "bigint", "int2": "integer", "varchar": "text", "real": "double precision",
-         "numbered": "bigint", "serial": "bigint", "price": "numeric"}  # fmt: skip
+WIDER = {
+    "int": "bigint",
+    "small": "bigint",
+    "int2": "integer",
+    "varchar": "text",
+    "real": "double precision",
+    "numbered": "bigint",
+    "serial": "bigint",
+    "price": "numeric",
+}
 
 
 def differing(draw: Draw, case: Case, names: Names) -> Case:
     """Return the case with a change that fits it, and with the columns that the change is about."""
     if chance(draw, 0.25):
         return case
-    for share, declare in ((0.4, _renamed), (0.4, _added), (0.35, _dropped), (0.3, _widened), (0.4, _laid_out), (0.2, _named)):
+    for share, declare in (
+        (0.4, _renamed),
+        (0.4, _added),
+        (0.35, _dropped),
+        (0.3, _widened),
+        (0.4, _laid_out),
+        (0.2, _named),
+    ):
         if chance(draw, share):
             case = declare(draw, case, names)
     return case
@@ -75,7 +90,10 @@ def _laid_out(draw: Draw, case: Case, names: Names) -> Case:
     target: dict[str, Any] = {"key": [renamed(name) for name in [*key, column.name]]}
     bounds = {"part_a": "FOR VALUES IN ('ok')", "part_b": "FOR VALUES IN ('sad', 'happy')", "Part Rest": "DEFAULT"}
     if how == "range":
-        bounds = {"part_old": "FOR VALUES FROM (MINVALUE) TO ('2011-01-01')", "Part New": "FOR VALUES FROM ('2011-01-01') TO (MAXVALUE)"}
+        bounds = {
+            "part_old": "FOR VALUES FROM (MINVALUE) TO ('2011-01-01')",
+            "Part New": "FOR VALUES FROM ('2011-01-01') TO (MAXVALUE)",
+        }
     if how != "wider":
         # The key that stands lacks the partitions' column: it is named, to be left behind.
         kind = "PRIMARY KEY" if "PRIMARY KEY" in case.constraints[0] else "UNIQUE"

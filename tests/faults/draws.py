@@ -10,8 +10,37 @@ from hypothesis import strategies as st
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Names = Iterator[str]
 LONG = "a_name_as_long_as_postgres_allows_it_so_that_nothing_more_fits"  # and one letter more are 63 bytes
-NAMES = ("Mixed Case", 'we"ird', "100%", "select", "ünïcode", f"{LONG}1", f"{LONG}2", "new", "old", "key", "origin", "row", "value",
-         "tenant", "it's", "a.b", "$1", "{x}", "limit", "v", "s", "t", "id", "number", "state", "p1", "p2", "p3", "p4")  # fmt: skip
+NAMES = (
+    "Mixed Case",
+    'we"ird',
+    "100%",
+    "select",
+    "ünïcode",
+    f"{LONG}1",
+    f"{LONG}2",
+    "new",
+    "old",
+    "key",
+    "origin",
+    "row",
+    "value",
+    "tenant",
+    "it's",
+    "a.b",
+    "$1",
+    "{x}",
+    "limit",
+    "v",
+    "s",
+    "t",
+    "id",
+    "number",
+    "state",
+    "p1",
+    "p2",
+    "p3",
+    "p4",
+)
 
 
 def chance(draw: Draw, share: float) -> bool:

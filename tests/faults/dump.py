@@ -9,7 +9,9 @@ from pathlib import Path
 from cases import Case, q
 from cluster import Cluster
 
-PIECE = re.compile(r"^--\n-- Name: (?P<name>.*?); Type: (?P<type>.*?); Schema: (?P<schema>.*?); Owner: .*\n--\n", re.MULTILINE)
+PIECE = re.compile(
+    r"^--\n-- Name: (?P<name>.*?); Type: (?P<type>.*?); Schema: (?P<schema>.*?); Owner: .*\n--\n", re.MULTILINE
+)
 NOISE = re.compile(r"^(\\(un)?restrict .*|--.*|SET default_table.*|)\n", re.MULTILINE)
 REST = Path(__file__).with_name("dump_rest.sql")
 
@@ -17,8 +19,13 @@ REST = Path(__file__).with_name("dump_rest.sql")
 def pieces(cluster: Cluster, dbname: str, case: Case) -> dict[str, str]:
     """Return everything in the database but the rollout's own schemas, by what it is."""
     hidden = ["rollout", "twin", "kit", q(case.target_schema), q(case.old_schema)]
-    argv = [cluster.binaries / "pg_dump", "--schema-only", *(f"--exclude-schema={name}" for name in hidden), "--dbname",
-            f"host=127.0.0.1 port={cluster.port} user=postgres dbname={dbname}"]  # fmt: skip
+    argv = [
+        cluster.binaries / "pg_dump",
+        "--schema-only",
+        *(f"--exclude-schema={name}" for name in hidden),
+        "--dbname",
+        f"host=127.0.0.1 port={cluster.port} user=postgres dbname={dbname}",
+    ]
     text = subprocess.run([str(word) for word in argv], check=True, capture_output=True, text=True, cwd="/").stdout
     found: dict[str, str] = {}
     marks = list(PIECE.finditer(text))

@@ -15,7 +15,7 @@ Row = dict[str, str | None]
 
 @dataclass(frozen=True)
 class Face:
-    """`relation` is SQL; `names`: a column of the case to its name here (absent: not here); `around`: where its neighbours are."""
+    """`relation` is SQL; `names`: a column to its name here (absent: not here); `around`: its neighbours' schema."""
 
     relation: str
     names: dict[str, str]
@@ -33,9 +33,15 @@ class Face:
         result, back = cursor.pgresult, {named: name for name, named in self.names.items()}
         if result is None or not result.nfields:
             return []
-        fields = [back.get(q((result.fname(i) or b"").decode()), (result.fname(i) or b"").decode()) for i in range(result.nfields)]
+        fields = [
+            back.get(q((result.fname(i) or b"").decode()), (result.fname(i) or b"").decode())
+            for i in range(result.nfields)
+        ]
         texts = ([result.get_value(row, i) for i in range(result.nfields)] for row in range(result.ntuples))
-        return [{name: text if text is None else text.decode() for name, text in zip(fields, row, strict=True)} for row in texts]
+        return [
+            {name: text if text is None else text.decode() for name, text in zip(fields, row, strict=True)}
+            for row in texts
+        ]
 
     def returning(self) -> str:
         """Return the columns to give back, all of them, for a statement with placeholders."""

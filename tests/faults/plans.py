@@ -33,7 +33,7 @@ class Pool:
 
 @dataclass
 class Plan:
-    """A transaction: `ending` is commit or rollback; `savepoints`: which of the writes have one, and whether it is rolled back."""
+    """A transaction; `savepoints`: which of the writes have one, and whether it is rolled back."""
 
     writes: list[Write]
     repeatable: bool = False
@@ -54,8 +54,14 @@ class Planner:
 
     def _free(self, column: Column) -> bool:
         referring = column.name in (self.case.lookup, self.case.up)
-        return not (column.name in self.case.key or column.filled in ("generated", "server") or column.derived or referring
-                    or column.fresh or column.name == "touched")  # fmt: skip
+        return not (
+            column.name in self.case.key
+            or column.filled in ("generated", "server")
+            or column.derived
+            or referring
+            or column.fresh
+            or column.name == "touched"
+        )
 
     def plan(self) -> Plan:
         """Draw the next transaction."""
@@ -86,7 +92,9 @@ class Planner:
             return Delete(case, keys)
         if dice < 0.88 and (beside := self._beside(keys[0])):
             return beside
-        return Read(case, keys, chance.choice(("FOR UPDATE", "FOR NO KEY UPDATE", "FOR SHARE", "FOR UPDATE SKIP LOCKED")))
+        return Read(
+            case, keys, chance.choice(("FOR UPDATE", "FOR NO KEY UPDATE", "FOR SHARE", "FOR UPDATE SKIP LOCKED"))
+        )
 
     def _number(self, *, own: bool = False) -> int:
         if own or self.chance.random() < 0.5:
@@ -96,7 +104,10 @@ class Planner:
 
     def _key(self) -> Key:
         row = values(self.case, self.chance, self._number())
-        return tuple(row.get(name) or value(self.case, self.case.column(name), self.chance, self._number()) for name in self.case.key)
+        return tuple(
+            row.get(name) or value(self.case, self.case.column(name), self.chance, self._number())
+            for name in self.case.key
+        )
 
     def _insert(self, most: int) -> Write:
         chance, case = self.chance, self.case
@@ -112,7 +123,9 @@ class Planner:
             if case.up and not numbered and chance.random() < 0.3 and self.pool.keys:
                 row[case.up] = chance.choice(self.pool.keys)[0]
             rows.append({name: text for name, text in row.items() if name not in left})
-        conflict = chance.choice(("", "", "UPDATE", "NOTHING")) if case.upserts and not numbered and len(rows) == 1 else ""
+        conflict = (
+            chance.choice(("", "", "UPDATE", "NOTHING")) if case.upserts and not numbered and len(rows) == 1 else ""
+        )
         return Insert(case, rows, conflict, subject_first=numbered)
 
     def _update(self, keys: list[Key]) -> Write:
@@ -145,17 +158,40 @@ class Planner:
         if case.child:
             self.made += 1
             detail = str(10**6 * (self.number + 1) + self.made)
-            around.append(Beside(f"INSERT INTO <around>.details (id, {refs(case)}, note) VALUES (%s, {places}, 'more') RETURNING *", [detail, *key]))
-            around.append(Beside(f"UPDATE <around>.details SET ({refs(case)}) = ROW({places}) WHERE id = %s RETURNING *", [*key, str(chance.randint(1, 200))]))
-            around.append(Beside("DELETE FROM <around>.details WHERE id = %s RETURNING *", [str(chance.randint(1, 200))]))
+            around.append(
+                Beside(
+                    f"INSERT INTO <around>.details (id, {refs(case)}, note) VALUES (%s, {places}, 'more') RETURNING *",
+                    [detail, *key],
+                )
+            )
+            around.append(
+                Beside(
+                    f"UPDATE <around>.details SET ({refs(case)}) = ROW({places}) WHERE id = %s RETURNING *",
+                    [*key, str(chance.randint(1, 200))],
+                )
+            )
+            around.append(
+                Beside("DELETE FROM <around>.details WHERE id = %s RETURNING *", [str(chance.randint(1, 200))])
+            )
         if case.lookup and not case.profile.single:
             one, other = (str(chance.randrange(LOOKUPS)) for _ in range(2))
             around.append(Beside("DELETE FROM <around>.lookups WHERE id = %s RETURNING *", [one]))
-            around.append(Beside("INSERT INTO <around>.lookups VALUES (%s, 'again') ON CONFLICT (id) DO UPDATE SET label = 'twice' RETURNING *", [one]))
+            around.append(
+                Beside(
+                    "INSERT INTO <around>.lookups VALUES (%s, 'again')"
+                    " ON CONFLICT (id) DO UPDATE SET label = 'twice' RETURNING *",
+                    [one],
+                )
+            )
             around.append(Beside("UPDATE <around>.lookups SET id = %s WHERE id = %s RETURNING *", [other, one]))
         if case.writable:
             names = [q(name) for name in case.key]
             condition = " AND ".join(f"{name} = %s" for name in names).replace("%", "%%").replace("%%s", "%s")
             counter = q(case.counter).replace("%", "%%")
-            around.append(Beside(f"UPDATE <around>.{q(case.writable)} SET {counter} = %s WHERE {condition} RETURNING *", [str(chance.randint(0, 9)), *key]))
+            around.append(
+                Beside(
+                    f"UPDATE <around>.{q(case.writable)} SET {counter} = %s WHERE {condition} RETURNING *",
+                    [str(chance.randint(0, 9)), *key],
+                )
+            )
         return chance.choice(around) if around else None

@@ -13,7 +13,8 @@ from cases import Case
 from cluster import Cluster
 from steps import Steps
 from tables import STEPS
-from writers import Traffic, Writers, keys
+from traffic import Traffic, keys
+from writers import Writers
 
 SETTLE_SECONDS = 0.15
 STAGES = {"expand": "compared", "swap": "swapped", "revert": "copied", "compare": "swapped", "contract": "contracted"}
@@ -82,6 +83,7 @@ def _report(case: Case, failures: list[str], steps: Steps, traffic: Traffic) -> 
     said = "\n".join(f[:3000] for f in failures[:12])
     log = "\n".join(steps.log)
     return (
-        f"\n{said}\n\nsteps:\n{log}\n\nwrites: {dict(traffic.counts)}\nprofile: {case.profile}, seed {case.seed}, rows {case.rows}\n"
+        f"\n{said}\n\nsteps:\n{log}\n\nwrites: {dict(traffic.counts)}\n"
+        f"profile: {case.profile}, seed {case.seed}, rows {case.rows}\n"
         f"keep as tests/faults/seeds/<name>.json:\n{case.to_json()}\n\n{universe.script(case)}"
     )

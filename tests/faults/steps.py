@@ -12,12 +12,17 @@ from typing import Any, Self
 
 from cases import CHANGE, Case, Kill
 from cluster import Cluster
-from writers import Traffic
+from traffic import Traffic
 
 from rollout.environment import ROOT
 
-SETTINGS = {"stall_budget_total_ms": 8000, "stall_budget_once_ms": 400, "lock_attempts_max": 40, "chunk_target_ms": 20,
-            "blocker_transaction_max_seconds": 2.0}  # fmt: skip
+SETTINGS = {
+    "stall_budget_total_ms": 8000,
+    "stall_budget_once_ms": 400,
+    "lock_attempts_max": 40,
+    "chunk_target_ms": 20,
+    "blocker_transaction_max_seconds": 2.0,
+}
 LOCK_REFUSALS_MAX = 3
 LOCK_PAGE = "lock-refused"
 
@@ -32,9 +37,12 @@ class Steps:
         self.folder.mkdir()
         (self.folder / "change.yml").write_text(case.change_yml())
         self.driver = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("driver.py"))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, cwd=ROOT / "scripts",
-        )  # fmt: skip
+            [sys.executable, str(Path(__file__).with_name("driver.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT / "scripts",
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -60,11 +68,25 @@ class Steps:
 
     def _order(self, name: str, kill: dict[str, Any]) -> dict[str, Any]:
         database = {
-            "host": "pg-any-1", "tier": "oltp", "host_set": "live", "address": "127.0.0.1", "port": self.cluster.port,
-            "dbname": self.dbname, "user": "penguin_rollout", "passfile": str(self.cluster.passfile), "app_role": "penguin_app",
-        }  # fmt: skip
-        order = {"step": name, "database": database, "folder": str(self.folder), "settings": SETTINGS, **kill,
-                 "postmaster": self.cluster.postmaster.pid, "superuser": self.cluster.conninfo(self.dbname, "postgres")}  # fmt: skip
+            "host": "pg-any-1",
+            "tier": "oltp",
+            "host_set": "live",
+            "address": "127.0.0.1",
+            "port": self.cluster.port,
+            "dbname": self.dbname,
+            "user": "penguin_rollout",
+            "passfile": str(self.cluster.passfile),
+            "app_role": "penguin_app",
+        }
+        order = {
+            "step": name,
+            "database": database,
+            "folder": str(self.folder),
+            "settings": SETTINGS,
+            **kill,
+            "postmaster": self.cluster.postmaster.pid,
+            "superuser": self.cluster.conninfo(self.dbname, "postgres"),
+        }
         crash = kill.get("who") == "server"
         if crash:
             self.traffic.crashed_at = float("inf")

@@ -14,8 +14,16 @@ SCHEMAS = ("public", "public", "Odd Schema", "sales")
 TABLES = ("things", "Order Lines", f"{LONG}3", "user", "jobs")
 STEPS = ("expand", "swap", "revert", "expand", "swap", "compare", "contract")
 ORDINARY = tuple(name for name in KINDS if name not in SPECIAL)
-DEFAULTS = {"int": "DEFAULT 7", "varchar": "DEFAULT 'it''s'", "timestamptz": "DEFAULT now()", "uuid": "DEFAULT gen_random_uuid()",
-            "mood": "DEFAULT 'ok'", "jsonb": "DEFAULT '{}'", "numeric": "DEFAULT 'NaN'", "texts": "DEFAULT ARRAY['x']"}  # fmt: skip
+DEFAULTS = {
+    "int": "DEFAULT 7",
+    "varchar": "DEFAULT 'it''s'",
+    "timestamptz": "DEFAULT now()",
+    "uuid": "DEFAULT gen_random_uuid()",
+    "mood": "DEFAULT 'ok'",
+    "jsonb": "DEFAULT '{}'",
+    "numeric": "DEFAULT 'NaN'",
+    "texts": "DEFAULT ARRAY['x']",
+}
 
 
 @st.composite
@@ -27,13 +35,22 @@ def cases(draw: Draw, major: int = 15) -> Case:
     columns = [*key, counter, word, *(_ordinary(draw, next(names)) for _ in range(draw(st.integers(1, 7))))]
     if chance(draw, 0.4):
         how = "VIRTUAL" if major >= 18 and chance(draw, 0.5) else "STORED"
-        columns.append(Column(next(names), "int", f"GENERATED ALWAYS AS ({q(counter.name)} * 2 + 1) {how}", "generated"))
+        columns.append(
+            Column(next(names), "int", f"GENERATED ALWAYS AS ({q(counter.name)} * 2 + 1) {how}", "generated")
+        )
     case = Case(
-        schema=one(draw, *SCHEMAS), table=one(draw, *TABLES), columns=tuple(draw(st.permutations(columns))),
-        key=tuple(c.name for c in key), constraints=(constraint,), counter=counter.name, word=word.name,
-        seed=draw(st.integers(0, 2**31)), kills=tuple(draw(st.lists(_kills(), max_size=6))), major=major,
+        schema=one(draw, *SCHEMAS),
+        table=one(draw, *TABLES),
+        columns=tuple(draw(st.permutations(columns))),
+        key=tuple(c.name for c in key),
+        constraints=(constraint,),
+        counter=counter.name,
+        word=word.name,
+        seed=draw(st.integers(0, 2**31)),
+        kills=tuple(draw(st.lists(_kills(), max_size=6))),
+        major=major,
         profile=Profile(single=chance(draw, 0.4), twin_first=chance(draw, 0.3), replica=chance(draw, 0.4)),
-    )  # fmt: skip
+    )
     return dressed(draw, differing(draw, case, names), names)
 
 
@@ -45,7 +62,9 @@ def drawn(number: int, major: int) -> Case:
     found: list[Case] = []
 
     @seed(number)
-    @settings(max_examples=2, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=2, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
     @given(cases(major))
     def keep(case: Case) -> None:
         found.append(case)
@@ -83,4 +102,6 @@ def _ordinary(draw: Draw, name: str) -> Column:
 def _kills() -> st.SearchStrategy[Kill]:
     """Draw who is killed: in which step, at which of its statements."""
     who = st.sampled_from(("runner", "runner", "runner", "backend", "backend", "server"))
-    return st.tuples(st.integers(0, len(STEPS) - 1), st.integers(1, 80), who, st.sampled_from(("before", "during", "after")))
+    return st.tuples(
+        st.integers(0, len(STEPS) - 1), st.integers(1, 80), who, st.sampled_from(("before", "during", "after"))
+    )

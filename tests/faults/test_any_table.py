@@ -22,7 +22,8 @@ from cases import Case, seeds
 from cluster import Cluster
 from play import Broken, play
 from tables import drawn
-from writers import Traffic, Writers, keys
+from traffic import Traffic, keys
+from writers import Writers
 
 FIXED_ROUNDS = 4
 FIXED_SEED = 1

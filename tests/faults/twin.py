@@ -35,7 +35,13 @@ def differences(connection: psycopg.Connection[Any], case: Case, stage: str) -> 
         schema = case.schema if stage == "contracted" else case.target_schema
         mapping = case.mapping
         left = ", ".join(q(name) for name in mapping)
-        found += _compared(connection, f"{q(schema)}.{q(case.target_name)}", left, f"{q(TWIN)}.{q(case.table)}", ", ".join(mapping.values()))
+        found += _compared(
+            connection,
+            f"{q(schema)}.{q(case.target_name)}",
+            left,
+            f"{q(TWIN)}.{q(case.table)}",
+            ", ".join(mapping.values()),
+        )
     # To a trigger a row that moves between the target's partitions is deleted and inserted, which the twin's is not.
     traced = case.traced and "partition" not in case.target
     for name, columns in NEIGHBOURS.items():

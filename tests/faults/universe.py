@@ -64,7 +64,10 @@ def fill(superuser: psycopg.Connection[Any], case: Case) -> None:
     """Give both tables the same rows, in the caller's transaction; what hangs on the tables does not fire."""
     chance = random.Random(case.seed)
     given = [c for c in case.columns if c.filled not in ("generated", "server")]
-    names, held = ", ".join(q(c.name) for c in given), ", ".join(q(c.name) for c in case.columns if c.filled != "generated")
+    names, held = (
+        ", ".join(q(c.name) for c in given),
+        ", ".join(q(c.name) for c in case.columns if c.filled != "generated"),
+    )
     twin, subject = (f"{q(schema)}.{q(case.table)}" for schema in (TWIN, case.schema))
     superuser.execute("SET LOCAL session_replication_role = replica")
     with superuser.cursor() as cursor, cursor.copy(f"COPY {subject} ({names}) FROM STDIN".encode()) as copy:
@@ -75,8 +78,10 @@ def fill(superuser: psycopg.Connection[Any], case: Case) -> None:
     key = ", ".join(q(name) for name in case.key)
     for schema in (TWIN, case.schema):
         if case.child:
-            superuser.execute(f"INSERT INTO {q(schema)}.details (id, {refs(case)}, note) SELECT row_number() OVER (ORDER BY {key}),"
-                              f" {key}, 'first' FROM {q(schema)}.{q(case.table)} ORDER BY {key} LIMIT {DETAILS}".encode())  # fmt: skip
+            superuser.execute(
+                f"INSERT INTO {q(schema)}.details (id, {refs(case)}, note) SELECT row_number() OVER (ORDER BY {key}),"
+                f" {key}, 'first' FROM {q(schema)}.{q(case.table)} ORDER BY {key} LIMIT {DETAILS}".encode()
+            )
         for name in case.seen:
             if name.startswith("mat"):
                 superuser.execute(f"REFRESH MATERIALIZED VIEW {q(schema)}.{q(name)}".encode())
@@ -119,4 +124,3 @@ def value(case: Case, column: Column, chance: random.Random, number: int) -> str
     if column.nullable and chance.random() < 0.15:
         return None
     return kind.value(chance)
-

@@ -5,18 +5,15 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import suppress
 from typing import Any
 
 import psycopg
-from cases import Case, q
+from cases import q
 from faces import Face, Row, blue, green, twin
-from plans import Plan, Planner, Pool
+from plans import Plan, Planner
 from psycopg import errors
-from universe import TWIN
+from traffic import Traffic
 from writes import Connection, Rekey, Write, key_of, parted
 
 PAUSE_SECONDS = 0.002
@@ -32,52 +29,12 @@ class Undone(Exception):
     """Leaves a savepoint that the plan rolls back."""
 
 
-@dataclass
-class Traffic:
-    """What all clients of a case share. `crashed_at`: when the test last ended the server (monotonic); `failures` should stay empty."""
-
-    case: Case
-    conninfo: str
-    pool: Pool = field(default_factory=Pool)
-    failures: list[str] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    crashed_at: float = float("-inf")
-    quiet: threading.Condition = field(default_factory=threading.Condition)
-    inside: int = 0
-    frozen: bool = False
-
-    @contextmanager
-    def moving(self) -> Iterator[None]:
-        """Hold off whoever freezes the traffic while a transaction is open."""
-        with self.quiet:
-            self.quiet.wait_for(lambda: not self.frozen)
-            self.inside += 1
-        try:
-            yield
-        finally:
-            with self.quiet:
-                self.inside -= 1
-                self.quiet.notify_all()
-
-    @contextmanager
-    def still(self) -> Iterator[None]:
-        """Wait until no client is in a transaction, and keep it so."""
-        with self.quiet:
-            self.quiet.wait_for(lambda: not self.frozen)
-            self.frozen = True
-            self.quiet.wait_for(lambda: self.inside == 0)
-        try:
-            yield
-        finally:
-            with self.quiet:
-                self.frozen = False
-                self.quiet.notify_all()
-
-
 class Writer(threading.Thread):
     """One client. `face`: the names that it writes under; `replica`: with session_replication_role = replica."""
 
-    def __init__(self, traffic: Traffic, face: Face, number: int, *, replica: bool = False, search_path: str = "") -> None:
+    def __init__(
+        self, traffic: Traffic, face: Face, number: int, *, replica: bool = False, search_path: str = ""
+    ) -> None:
         super().__init__(name=f"writer-{number}", daemon=True)
         self.traffic, self.case, self.replica, self.search_path = traffic, traffic.case, replica, search_path
         self.faces = (face, twin(self.case))
@@ -128,7 +85,6 @@ class Writer(threading.Thread):
     def _transact(self, plan: Plan) -> psycopg.Error | None:
         """Run a transaction on both sides; return the error that ended it."""
         assert self.connection is not None
-        first, second = self.faces
         came: list[tuple[Write, list[Row]]] = []
         try:
             with self.connection.transaction():
@@ -136,21 +92,14 @@ class Writer(threading.Thread):
                     self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 for number, write in enumerate(plan.writes):
                     self.at_write = number
-                    if self.case.profile.twin_first and not write.subject_first:
-                        first, second = reversed(self.faces)
-                    else:
-                        first, second = self.faces
                     if number not in plan.savepoints:
-                        came.append((write, self._both(write, first, second)))
+                        came.append((write, self._both(write)))
                         continue
-                    try:
-                        with self.connection.transaction():
-                            rows = self._both(write, first, second)
-                            if plan.savepoints[number]:
-                                raise Undone
-                            came.append((write, rows))
-                    except Undone:
-                        pass
+                    with suppress(Undone), self.connection.transaction():
+                        rows = self._both(write)
+                        if plan.savepoints[number]:
+                            raise Undone
+                        came.append((write, rows))
                 self.at = "commit"
                 if plan.rollback:
                     raise psycopg.Rollback
@@ -168,8 +117,12 @@ class Writer(threading.Thread):
         self.traffic.counts["rolled back" if plan.rollback else "committed"] += 1
         return None
 
-    def _both(self, write: Write, first: Face, second: Face) -> list[Row]:
+    def _both(self, write: Write) -> list[Row]:
+        """Do a write on both sides; raise Parted when they answer differently."""
         assert self.connection is not None
+        first, second = self.faces
+        if self.case.profile.twin_first and not write.subject_first:
+            first, second = second, first
         self.at = "first"
         rows = write.run(self.connection, first)
         self.at = "second"
@@ -198,8 +151,7 @@ class Writer(threading.Thread):
             return
         if state == "40P01" and not self.case.profile.single:
             return
-        certain = self.at == "first" and self.faces_first_is_twin(plan)
-        if certain:
+        if self.at == "first" and self.faces_first_is_twin(plan):
             return
         if self.at == "second":
             traffic.failures.append(f"{self.name}: only the second side refused: {self._said(plan)} {error!r}")
@@ -210,7 +162,9 @@ class Writer(threading.Thread):
         with traffic.still():
             subject, other = self._alone(plan, self.faces[0]), self._alone(plan, twin(self.case))
         if not _alike(subject, other):
-            traffic.failures.append(f"{self.name}: {subject or 'no error'}, the twin {other or 'no error'}: {self._said(plan)} {error!r}")
+            traffic.failures.append(
+                f"{self.name}: {subject or 'no error'}, the twin {other or 'no error'}: {self._said(plan)} {error!r}"
+            )
         else:
             traffic.counts[f"explained by a race {state}"] += 1
 
@@ -241,7 +195,8 @@ class Writer(threading.Thread):
         write: Any = plan.writes[self.at_write]
         shown = {k: v for k, v in vars(write).items() if k != "case"} if hasattr(write, "__dict__") else write
         level = "REPEATABLE READ" if plan.repeatable else "READ COMMITTED"
-        return f"at {self.at} of write {self.at_write} ({level}) {type(write).__name__} {str(shown)[:600]} as {self.faces[0].relation}:"
+        what = f"{type(write).__name__} {str(shown)[:600]} as {self.faces[0].relation}"
+        return f"at {self.at} of write {self.at_write} ({level}) {what}:"
 
 
 class Writers:
@@ -250,7 +205,9 @@ class Writers:
     def __init__(self, traffic: Traffic, clients: int = 3) -> None:
         case = traffic.case
         self.traffic, self.case = traffic, case
-        self.blue = [Writer(traffic, blue(case), n, replica=case.profile.replica and n == clients - 1) for n in range(clients)]
+        self.blue = [
+            Writer(traffic, blue(case), n, replica=case.profile.replica and n == clients - 1) for n in range(clients)
+        ]
         self.green: list[Writer] = []
         for writer in self.blue:
             writer.start()
@@ -258,7 +215,11 @@ class Writers:
     def start_green(self) -> None:
         """Let clients of the new release begin, under the target's names."""
         path = f"{q(self.case.target_schema)}, {q(self.case.schema)}"
-        started = [Writer(self.traffic, green(self.case), 10 + len(self.green), search_path=path)] if self.case.profile.green else []
+        started = (
+            [Writer(self.traffic, green(self.case), 10 + len(self.green), search_path=path)]
+            if self.case.profile.green
+            else []
+        )
         for writer in started:
             writer.start()
         self.green += started
@@ -282,10 +243,3 @@ def _alike(one: str, other: str) -> bool:
     """Whether two outcomes are the same refusal: which of several broken rules is named first depends on the order of rows."""
     rules = ("23001", "23502", "23503", "23505", "23514", "23P01", "42501")
     return one == other or (one in rules and other in rules)
-
-
-def keys(connection: psycopg.Connection[Any], case: Case) -> Pool:
-    """Return the keys that stand now, as text."""
-    face = Face(f"{q(TWIN)}.{q(case.table)}", {name: q(name) for name in case.key}, TWIN)
-    rows = face.run(connection, f"SELECT {', '.join(map(q, case.key))} FROM {face.relation} ORDER BY 1".replace("%", "%%"))
-    return Pool([key_of(case, row) for row in rows])

@@ -60,7 +60,9 @@ class Insert:
                 return []
             # What the server filled in on the first side is given to the second one.
             left = [c.name for c in self.case.columns if c.filled in ("default", "server") and c.name not in rows[0]]
-            rows = [row | {name: back[name] for name in left if name in back} for row, back in zip(rows, told, strict=True)]
+            rows = [
+                row | {name: back[name] for name in left if name in back} for row, back in zip(rows, told, strict=True)
+            ]
         given = [face.given(row) for row in rows]
         columns = list(given[0])
         numbered = any(c.filled == "server" and c.kind != "serial" and c.name in rows[0] for c in self.case.columns)
@@ -137,9 +139,10 @@ class Rekey:
         one = ", ".join([f"%s::{t}" for t in types] * 2)
         places = ", ".join(f"({one}, {self.pairs.index(pair)})" for pair in pairs)
         listed = ", ".join([*(f"old{n}" for n in range(len(types))), *(f"new{n}" for n in range(len(types))), "was"])
+        sets = ", ".join(f"{name} = m.new{n}" for n, name in enumerate(names))
+        same = " AND ".join(f"here.{name} = m.old{n}" for n, name in enumerate(names))
         query = (
-            f"UPDATE {escaped(face.relation)} AS here SET {', '.join(f'{name} = m.new{n}' for n, name in enumerate(names))}"
-            f" FROM (VALUES {places}) AS m ({listed}) WHERE {' AND '.join(f'here.{name} = m.old{n}' for n, name in enumerate(names))}"
+            f"UPDATE {escaped(face.relation)} AS here SET {sets} FROM (VALUES {places}) AS m ({listed}) WHERE {same}"
             f" RETURNING {_here(face)}, m.was"
         )
         return face.run(connection, query, [value for old, new in pairs for value in (*old, *new)])
@@ -156,7 +159,9 @@ class Delete:
     def run(self, connection: Connection, face: Face, told: list[Row] | None = None) -> list[Row]:
         if told == []:
             return []
-        condition, values = where(self.case, face, self.keys if told is None else [key_of(self.case, row) for row in told])
+        condition, values = where(
+            self.case, face, self.keys if told is None else [key_of(self.case, row) for row in told]
+        )
         query = f"DELETE FROM {escaped(face.relation)} WHERE {condition} RETURNING {face.returning()}"
         return face.run(connection, query, values)
 
@@ -173,9 +178,11 @@ class Read:
     def run(self, connection: Connection, face: Face, told: list[Row] | None = None) -> list[Row]:
         if told == []:
             return []
-        plain = self.strength.removesuffix(" SKIP LOCKED")
-        condition, values = where(self.case, face, self.keys if told is None else [key_of(self.case, row) for row in told])
-        query = f"SELECT {face.returning()} FROM {escaped(face.relation)} WHERE {condition} {self.strength if told is None else plain}"
+        strength = self.strength if told is None else self.strength.removesuffix(" SKIP LOCKED")
+        condition, values = where(
+            self.case, face, self.keys if told is None else [key_of(self.case, row) for row in told]
+        )
+        query = f"SELECT {face.returning()} FROM {escaped(face.relation)} WHERE {condition} {strength}"
         return face.run(connection, query, values)
 
 

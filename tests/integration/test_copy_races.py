@@ -41,7 +41,8 @@ def test_foreign_keys_of_others_act_on_update(server: Server, tmp_path: Path, pa
     """A key that moves, to another partition even, takes its children along and does not delete them; RESTRICT refuses."""
     setup = (
         "CREATE TABLE t (id integer PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 20);"
-        "CREATE TABLE d (t integer REFERENCES t ON UPDATE CASCADE ON DELETE CASCADE); INSERT INTO d SELECT id FROM t WHERE id <= 10;"
+        "CREATE TABLE d (t integer REFERENCES t ON UPDATE CASCADE ON DELETE CASCADE);"
+        "INSERT INTO d SELECT id FROM t WHERE id <= 10;"
         "CREATE TABLE r (t integer REFERENCES t ON UPDATE RESTRICT); INSERT INTO r VALUES (20)"
     )
     declared = {"target": {"partition": partition}} if partition else {}

@@ -1,4 +1,4 @@
-"""The same writes go to a table under change and to a twin that is left alone: after every step EXCEPT finds no row, either way."""
+"""The same writes go to a table under change and to one that is left alone: after every step EXCEPT is empty, either way."""
 
 from __future__ import annotations
 
@@ -65,7 +65,11 @@ class Client(threading.Thread):
     def transact(self, connection: psycopg.Connection) -> None:
         """Run one statement of the mix on both: the table's row lock, taken first, guards the twin's row."""
         (statement,) = self.chance.choices(list(MIX), list(MIX.values()))
-        values = {"one": self.chance.randint(1, ACCOUNTS), "new": self.chance.randint(1, 2 * ACCOUNTS), "delta": self.chance.randint(0, 9)}
+        values = {
+            "one": self.chance.randint(1, ACCOUNTS),
+            "new": self.chance.randint(1, 2 * ACCOUNTS),
+            "delta": self.chance.randint(0, 9),
+        }
         with connection.transaction():
             # Which rows stand must not change between the two statements; who holds these numbers decides.
             for number in sorted({values["one"], values["new"]}):
