@@ -129,7 +129,10 @@ class Case:
     def mapping(self) -> dict[str, str]:
         """Each column of the target as SQL over the table's columns."""
         kept = [c.name for c in self.columns if c.name not in self.dropped]
-        mapped = {self.rename.get(name, name): q(name) for name in kept}
+        mapped = {
+            self.rename.get(name, name): f"CAST({q(name)} AS {self.widened[name]})" if name in self.widened else q(name)
+            for name in kept
+        }
         return mapped | {a.name: a.template.format(q(a.over)) for a in self.added}
 
     @property

@@ -16,10 +16,8 @@ WIDER = {
     "small": "bigint",
     "int2": "integer",
     "varchar": "text",
-    "real": "double precision",
     "numbered": "bigint",
     "serial": "bigint",
-    "price": "numeric",
 }
 
 

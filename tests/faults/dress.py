@@ -43,7 +43,7 @@ def dressed(draw: Draw, case: Case, names: Names) -> Case:
 
 def _partitioned(draw: Draw, case: Case, _names: Names) -> Case:
     numbered = any(c.filled == "server" and c.kind != "serial" for c in case.columns)
-    if case.target or (numbered and case.major < 17):
+    if case.target or case.key[0] in case.widened or (numbered and case.major < 17):
         return case
     parts = [
         f"CREATE TABLE {q(f'piece {n}')} PARTITION OF <table> FOR VALUES WITH (MODULUS 2, REMAINDER {n})"
@@ -61,7 +61,7 @@ def _stamped(draw: Draw, case: Case, _names: Names) -> Case:
     if _told(case):
         return case
     case = with_column(case, Column("touched", "timestamptz", "DEFAULT now()", "default"))
-    when = one(draw, "", f" WHEN (NEW.{q(case.counter)} IS NOT NULL)")
+    when = "" if case.counter in case.widened else one(draw, "", f" WHEN (NEW.{q(case.counter)} IS NOT NULL)")
     made = f"CREATE TRIGGER stamp BEFORE INSERT OR UPDATE ON <table> FOR EACH ROW{when} EXECUTE FUNCTION kit.stamp()"
     return and_then(case, made, *one(draw, [], [], ["ALTER TABLE <table> ENABLE ALWAYS TRIGGER stamp"]))
 
@@ -69,7 +69,7 @@ def _stamped(draw: Draw, case: Case, _names: Names) -> Case:
 def _traced(draw: Draw, case: Case, _names: Names) -> Case:
     if _told(case):
         return case
-    of = one(draw, "UPDATE", f"UPDATE OF {q(case.counter)}")
+    of = "UPDATE" if case.counter in case.widened else one(draw, "UPDATE", f"UPDATE OF {q(case.counter)}")
     made = (
         f"CREATE TRIGGER {q(one(draw, 'trace', 'Trace It', f'{LONG}t'))} AFTER INSERT OR DELETE OR {of} ON <table>"
         " FOR EACH ROW EXECUTE FUNCTION kit.trace('<schema>')"

@@ -147,8 +147,8 @@ def dress(source: Description, target: str, schema: str, leave: set[str]) -> lis
         for c in source.columns
         if c.statistics is not None
     ]
-    made += [s for t in source.triggers if t.name not in leave for s in _trigger(source, t, target)]
-    made += [s for p in source.policies if p["name"] not in leave for s in _policy(source, p, target)]
+    made += [s for t in source.triggers if t.name not in leave for s in trigger(source, t, target)]
+    made += [s for p in source.policies if p["name"] not in leave for s in policy(source, p, target)]
     if source.row_security:
         made.append(f"ALTER TABLE {target} ENABLE ROW LEVEL SECURITY")
     if source.force_row_security:
@@ -168,13 +168,15 @@ def dress(source: Description, target: str, schema: str, leave: set[str]) -> lis
     return made
 
 
-def _trigger(source: Description, t: Trigger, target: str) -> list[str]:
+def trigger(source: Description, t: Trigger, target: str) -> list[str]:
+    """Return the statements for a trigger, disabled, and its comment."""
     name = ident(t.name)
     made = [source.rebound(t.definition, target), f"ALTER TABLE {target} DISABLE TRIGGER {name}"]
     return [*made, f"COMMENT ON TRIGGER {name} ON {target} IS {literal(t.comment)}"] if t.comment else made
 
 
-def _policy(source: Description, p: Mapping[str, Any], target: str) -> list[str]:
+def policy(source: Description, p: Mapping[str, Any], target: str) -> list[str]:
+    """Return the statements for a policy and its comment."""
     command = {"*": "ALL", "r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}[p["command"]]
     using = f" USING ({source.rebound(p['using'], target)})" if p["using"] else ""
     check = f" WITH CHECK ({source.rebound(p['check'], target)})" if p["check"] else ""

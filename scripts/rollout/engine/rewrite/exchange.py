@@ -54,6 +54,7 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
             next="merge them in one change, and change the columns in the next",
             page="runbooks/changes.md#declaring",
         )
+    _no_defaults(sides, target, home, exchange, say)
     partitioned = target.kind == "p"
     late = _late_checks(first, target, leave, exchange, say)
     after_copy, constraints = ([], []) if partitioned else _after_copy(target, key, say)
@@ -75,7 +76,9 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
     ]
     if not declaration.target.partition:
         exchange.contract += [
-            grant for p in first.partitions for grant in carry.grants(p["grants"], f"{ident(first.schema_)}.{ident(p['name'])}")
+            grant
+            for p in first.partitions
+            for grant in carry.grants(p["grants"], f"{ident(first.schema_)}.{ident(p['name'])}")
         ]
     held = resolve.held(target)
     by_name = {c.name: c for c in target.columns}
@@ -96,6 +99,22 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
         hidden=[f"ALTER TABLE {home} DROP COLUMN {ident(name)}" for name in hidden], children=_children(tables, sides, leave),
         old_partitions={t.relation: [f"{ident(p['schema'])}.{ident(p['name'])}" for p in t.partitions] for t in tables},
     )  # fmt: skip
+
+
+def _no_defaults(sides: list[Side], target: Description, home: str, exchange: Exchange, say: Say) -> None:
+    """Take the default off what is worked out from old columns until contract: old clients would be given it instead."""
+    for column in target.columns:
+        if (
+            column.default
+            and not column.generated
+            and any(column.name in side.filled and column.name not in side.retyped for side in sides)
+        ):
+            say(f"ALTER TABLE {target.relation} ALTER COLUMN {ident(column.name)} DROP DEFAULT")
+            exchange.contract.append(
+                f"ALTER TABLE {home} ALTER COLUMN {ident(column.name)} SET DEFAULT {column.default}"
+            )
+            name = f"column {column.name}"
+            exchange.expected[name] = exchange.expected[name].replace(f" default {column.default} ", " default  ", 1)
 
 
 def _late_checks(first: Description, target: Description, leave: set[str], exchange: Exchange, say: Say) -> list[str]:
@@ -238,15 +257,18 @@ def _sequences(table: Description, target: Description, renamed: dict[str, str],
                 "bigint",
             ):  # a column that is widened outgrows its old sequence
                 exchange.swap.append(f"ALTER SEQUENCE {c.sequence} AS {new.type}")
+                # A revert never fails for a number that has outgrown the old type.
+                exchange.revert.append(
+                    f"DO $$BEGIN ALTER SEQUENCE {c.sequence} AS {c.type};"
+                    " EXCEPTION WHEN invalid_parameter_value THEN NULL; END$$"
+                )
         elif new.sequence:
             exchange.swap_before.append(_state(new.sequence, c.sequence))
             exchange.revert.append(_state(c.sequence, new.sequence))
             (_, own), (_, twin) = split(c.sequence), split(new.sequence)
             if own != twin:
                 exchange.contract.append(f"ALTER SEQUENCE {ident(table.schema_)}.{ident(twin)} RENAME TO {ident(own)}")
-            exchange.contract += carry.grants(
-                c.sequence_grants or [], f"SEQUENCE {ident(table.schema_)}.{ident(own)}"
-            )
+            exchange.contract += carry.grants(c.sequence_grants or [], f"SEQUENCE {ident(table.schema_)}.{ident(own)}")
             if (
                 not new.identity
             ):  # before Postgres 17 no partitioned table has an identity: a sequence of its own stands in

@@ -7,7 +7,7 @@ from typing import Any
 
 from rollout.engine.declaration import Declaration, Source
 from rollout.engine.ledger import Connection
-from rollout.engine.rewrite.description import Description
+from rollout.engine.rewrite.description import Description, ident
 
 BYPASSES = "SELECT rolbypassrls OR rolsuper AS bypasses FROM pg_roles WHERE rolname = current_user"
 
@@ -51,10 +51,27 @@ def found(connection: Connection, declaration: Declaration, source: Source, tabl
             wrong.append(
                 f"trigger {trigger.name}: its function {trigger.function} says {', '.join(names)}, which change"
             )
+        ended = sorted(c for c in changed if _ends(declaration, source, c) and _names(trigger.definition, c))
+        if ended and trigger.name not in leave:
+            wrong.append(
+                f"trigger {trigger.name} is bound (UPDATE OF, WHEN) to {', '.join(ended)}, which old clients write elsewhere"
+            )
     wrong += _unique(declaration, source, table)
     for publication in table.publications:
         wrong += _publication(publication, changed, leave)
     return wrong
+
+
+def _ends(declaration: Declaration, source: Source, column: str) -> bool:
+    """Whether a column is dropped or gets another type, and not only another name."""
+    new = source.rename.get(column, column)
+    return new in declaration.target.drop or new in declaration.target.columns
+
+
+def _names(definition: str, column: str) -> bool:
+    """Whether a trigger is bound to a column, by its UPDATE OF or its WHEN."""
+    bound = re.search(r" UPDATE OF (.*?) ON ", definition), re.search(r" WHEN \((.*)\) EXECUTE ", definition)
+    return any(found and re.search(rf"(?<!\w){re.escape(ident(column))}(?!\w)", found[1]) for found in bound)
 
 
 def _unique(declaration: Declaration, source: Source, table: Description) -> list[str]:
