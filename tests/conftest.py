@@ -13,14 +13,22 @@ from servers import Server, remove_binaries
 
 HERE = Path(__file__).parent
 SERVERS = (HERE / "sql", HERE / "integration")
+ALONE = ("test_road.py", "test_traffic.py")
 MARK = "ROLLOUT_TEST_SESSION"  # every process that a test starts inherits it
 END_SECONDS = 5.0
-os.environ[MARK] = str(os.getpid())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Mark what this process starts, unless it only hands tests out to workers, which are no leftovers."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", default=None):
+        os.environ[MARK] = str(os.getpid())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs servers."""
+    """Mark what needs servers, and what needs the machine for itself."""
     for item in items:
+        if item.path.name in ALONE:
+            item.add_marker("alone")
         if any(folder in item.path.parents for folder in SERVERS):
             item.add_marker("integration")
 
@@ -65,7 +73,9 @@ def server(_binaries: None) -> Iterator[Server]:
 
 
 def _left() -> list[psutil.Process]:
-    found = []
+    found: list[psutil.Process] = []
+    if os.environ.get(MARK) != str(os.getpid()):
+        return found
     for process in psutil.process_iter():
         try:
             ours = process.environ().get(MARK) == os.environ[MARK] and process.status() != psutil.STATUS_ZOMBIE

@@ -26,6 +26,7 @@ KNOWN = ("sandbox", "staging", "production")
 HostSet = Literal["live", "staging"]
 Percent = Annotated[int, Field(ge=1, le=99)]
 Seconds = Annotated[float, Field(gt=0)]
+Limit = Annotated[float, Field(gt=0)] | None  # null: stated as not looked at
 
 
 class _Strict(BaseModel):
@@ -101,6 +102,19 @@ class Settings(_Strict):
     lock_attempts_max: int
     chunk_target_ms: int
     blocker_transaction_max_seconds: Seconds
+    blocker_wait_max_seconds: Seconds
+    terminate_blockers: bool
+    throttle_probe_latency_max_ms: Limit
+    throttle_replica_lag_max_seconds: Limit
+    throttle_replica_lag_max_mib: Limit
+    throttle_ignored_replicas: list[str]
+    throttle_slot_backlog_max_mib: Limit
+    throttle_archive_backlog_max_files: Limit
+    throttle_wal_rate_max_mib_per_second: Limit
+    throttle_dead_rows_max_percent: Limit
+    throttle_oldest_xmin_max_transactions: Limit
+    throttle_checkpoints_requested_max_per_minute: Limit
+    throttle_hold_max_seconds: Seconds
     traffic_steps_percent: list[Percent]
     gate_window_seconds: Seconds
     gate_deadline_seconds: Seconds
@@ -121,6 +135,10 @@ class Settings(_Strict):
     release_start_command: list[str]
     release_stop_command: list[str]
     release_application_names: list[str]
+
+    def stated(self, name: str) -> Any:
+        """Return a setting that its reader can do without; None where it is null or, in one made by hand, left out."""
+        return getattr(self, name, None)
 
 
 class Environment(_Strict):

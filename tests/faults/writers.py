@@ -60,6 +60,10 @@ class Writer(threading.Thread):
                     self._explain(plan, failed)
             except (psycopg.OperationalError, psycopg.Rollback) as error:
                 self._lost(error)  # a plan's own rollback comes through when there is no server to roll it back
+            except psycopg.Error as error:
+                if not (self.connection and self.connection.closed):
+                    raise  # not a matter of the connection: it ends this client, and the test says so
+                self._lost(error)
             except Exception:  # noqa: BLE001  (a client that dies in silence would pass for a quiet one)
                 self.traffic.failures.append(f"{self.name}: {traceback.format_exc()}")
             time.sleep(PAUSE_SECONDS)

@@ -109,7 +109,7 @@ class Acting:
     def work(self, name: str) -> chunks.Work:
         """Return the chunked work of a file."""
         statement = self.change.sql(name) or b""
-        return chunks.Work(self.change.name, name, statement, statement)
+        return chunks.Work(self.change.name, name, (statement, statement))
 
     def chunked(self, work: chunks.Work) -> dict[str, Any]:
         """Run chunked work to its end and return what it did."""

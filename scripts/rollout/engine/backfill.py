@@ -31,4 +31,4 @@ def work(connection: Connection, change: Change) -> chunks.Work:
         ).encode()
         for after in (False, True)
     )
-    return chunks.Work(change.name, f"backfill_{declared.table}", first, further)
+    return chunks.Work(change.name, f"backfill_{declared.table}", (first, further), relations=[table.relation])

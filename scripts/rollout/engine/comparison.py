@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rollout.engine import ledger
-from rollout.engine.chunks import ChunkSize, Report
+from rollout.engine.chunks import Report
+from rollout.engine.chunksize import ChunkSize
 from rollout.engine.ledger import Connection, Fence
 from rollout.engine.rewrite.shape import Side
 from rollout.engine.rewrite.statements import Statements

@@ -83,6 +83,16 @@ CREATE TABLE IF NOT EXISTS rollout.conflicts (
 );
 COMMENT ON TABLE rollout.conflicts IS 'keys that stand in several merged tables: the row that gave way, and where it differs';
 
+-- One row for each change whose copying has begun or was paused; a pause is a person's word and outlives every runner.
+CREATE TABLE IF NOT EXISTS rollout.controls (
+    change text PRIMARY KEY,
+    paused_at timestamptz,
+    paused_by text,
+    reason text,
+    CHECK ((paused_at IS NULL) = (paused_by IS NULL))
+);
+COMMENT ON TABLE rollout.controls IS 'which copying is paused: since when, by whom, why';
+
 -- Append-only, not one row a key: two writers of one key must not wait for each other here.
 CREATE TABLE IF NOT EXISTS rollout.dirty (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -101,35 +111,7 @@ BEGIN
         USING HINT = 'DELETE in batches, or run it before the change is expanded or after it is contracted';
 END $$;
 
--- Raises when the view that old clients now see differs from the table they knew: columns, types, order, privileges.
-CREATE OR REPLACE FUNCTION rollout.assert_same_face(was regclass, is_now regclass) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    difference text;
-BEGIN
-    SELECT string_agg(format('%s %s', coalesce(a.col, b.col), coalesce(a.typ, 'missing') || ' / ' || coalesce(b.typ, 'missing')), ', ')
-    INTO difference
-    FROM (
-        SELECT row_number() OVER (ORDER BY attnum) AS n, attname::text AS col, format_type(atttypid, atttypmod) AS typ
-        FROM pg_attribute WHERE attrelid = was AND attnum > 0 AND NOT attisdropped
-    ) AS a
-    FULL JOIN (
-        SELECT row_number() OVER (ORDER BY attnum) AS n, attname::text AS col, format_type(atttypid, atttypmod) AS typ
-        FROM pg_attribute WHERE attrelid = is_now AND attnum > 0 AND NOT attisdropped
-    ) AS b ON a.n = b.n AND a.col = b.col
-    WHERE a.typ IS DISTINCT FROM b.typ;
-    IF difference IS NOT NULL THEN
-        RAISE EXCEPTION 'columns of % differ from %: %', is_now, was, difference;
-    END IF;
-    SELECT string_agg(DISTINCT g.grantee::regrole::text || ' ' || g.privilege_type, ', ') INTO difference
-    FROM pg_class AS c, LATERAL aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS g
-    WHERE c.oid = was AND g.grantee <> 0 AND g.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
-        AND NOT has_table_privilege(g.grantee, is_now, g.privilege_type);
-    IF difference IS NOT NULL THEN
-        RAISE EXCEPTION 'privileges on % are missing: %', is_now, difference;
-    END IF;
-END $$;
-
+-- A value that is no uuid is null here, and no error of whoever writes it.
 CREATE OR REPLACE FUNCTION rollout.uuid_or_null(value text) RETURNS uuid
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
     CASE WHEN value ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' THEN value::uuid END;

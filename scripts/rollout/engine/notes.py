@@ -8,11 +8,11 @@ from rollout.engine.locks import Stalls, with_locks
 from rollout.engine.rewrite.statements import Statements
 from rollout.environment import Settings
 
-SHARE_ROW_EXCLUSIVE = "SHARE ROW EXCLUSIVE"
+ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE = "ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE"
 
 
 def arm(connection: Connection, statements: Statements, fence: Fence, settings: Settings, *, armed: bool) -> Stalls:
-    """Begin the notes anew, or end them, under a lock that only writers wait for; return what that cost."""
+    """Begin the notes anew, or end them, under a lock that only writers wait for (at their end: everybody). Return its cost."""
     stalls = Stalls()
 
     def work() -> None:
@@ -20,5 +20,6 @@ def arm(connection: Connection, statements: Statements, fence: Fence, settings: 
         connection.execute("DELETE FROM rollout.dirty WHERE change = %s", (statements.shape.change,))
         connection.execute(";\n".join(statements.note(armed=armed)).encode())
 
-    with_locks(connection, statements.authorities(), SHARE_ROW_EXCLUSIVE, settings, stalls, work)
+    mode = SHARE_ROW_EXCLUSIVE if armed else ACCESS_EXCLUSIVE  # what CREATE and DROP TRIGGER take
+    with_locks(connection, statements.authorities(), mode, settings, stalls, work)
     return stalls

@@ -55,14 +55,11 @@ class Rewriting(Acting):
             self.run(Statements(shape).functions())
             ledger.keep_shape(self.connection, change.name, shape.model_dump(mode="json"))
         statements = Statements(shape)
-        relations = [*statements.authorities(), *(shape.foreign_key_tables if shape.partitioned else [])]
 
         def arm() -> None:
-            if shape.partitioned:  # of a partitioned table they can only be made while it is empty
-                self.run(statements.foreign_keys())
             self.run(statements.arm())
 
-        return self.locked("expand", "expanded", SHARE_ROW_EXCLUSIVE, relations=relations, before=arm)
+        return self.locked("expand", "expanded", SHARE_ROW_EXCLUSIVE, relations=statements.authorities(), before=arm)
 
     def fill(self) -> list[dict[str, Any]]:
         """Copy; then build what the copy was faster without: indexes, the constraints on them, foreign keys."""
@@ -72,22 +69,24 @@ class Rewriting(Acting):
         named = [(name, statement.encode()) for name, statement in shape.after_copy]
         indexes.build_each(self.connection, named, self.fence)
         self.once("constraints", [shape.target], shape.constraints, ACCESS_EXCLUSIVE)
-        if not shape.partitioned:
-            self.once(
-                "foreign_keys",
-                [shape.target, *shape.foreign_key_tables],
-                [f"{s} NOT VALID" for s in statements.foreign_keys()],
-                SHARE_ROW_EXCLUSIVE,
-            )
-            for statement in statements.validate():
-                self.alone(statement.encode())
+        relations = [shape.target, *shape.foreign_key_tables]
+        self.once("foreign_keys", relations, statements.foreign_keys(), SHARE_ROW_EXCLUSIVE)
+        for statement in statements.validate():
+            self.alone(statement.encode())
+        self.once("foreign_keys_of_all", relations, statements.adopt(), SHARE_ROW_EXCLUSIVE)
         # Without statistics of what was filled each range of the comparison would be a scan.
         self.connection.execute(f"ANALYZE {shape.target}".encode())
         return copies
 
     def _copy(self, statements: Statements, side: Side) -> chunks.Work:
-        first, further = (statements.copy(side, after=after).encode() for after in (False, True))
-        return chunks.Work(self.change.name, f"copy_{side.source_name}", first, further)
+        careful, quick = (
+            (statements.copy(side, after=False, quick=q).encode(), statements.copy(side, after=True, quick=q).encode())
+            for q in (False, True)
+        )
+        return chunks.Work(
+            self.change.name, f"copy_{side.source_name}", careful, None if statements.shape.merged else quick,
+            [side.relation, statements.shape.target],
+        )  # fmt: skip
 
     def compare(self, *, note: bool) -> dict[str, Any]:
         """Compare both sides whole; raise Failed when they differ, which discards the checkpoints unless swapped.
@@ -185,7 +184,7 @@ class Rewriting(Acting):
         """Raise when a source is not what it was when its shadow was made: what changed since would be lost, or is."""
         for side in statements.shape.sides:
             table = read(self.connection, side.schema_, side.name)
-            if wrong := differences(side.as_found, table.facts() if table else {}):
+            if wrong := differences(side.as_found, table.facts() | table.surroundings() if table else {}):
                 raise Refused(
                     f"{side.source_name} is not as it was found, {when}: {'; '.join(wrong[:5])}",
                     next="undo that, or discard the shadow and begin with phase 1",

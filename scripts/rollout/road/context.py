@@ -83,7 +83,7 @@ class Context:
             if now - last[0] < REPORT_EVERY_SECONDS:
                 return
             last[0] = now
-            total = totals.get(source_of(work))
+            total = totals.get(source_of(work.partition(" (")[0]))  # what slows it stands behind the name
             eta = (total - done) / rate if total and rate > 0 and total >= done else None
             self.progress.say(
                 step=step, host=host, text=work, done=done, total=total, rate=round(rate), eta_seconds=eta

@@ -27,7 +27,8 @@ class _Read(BaseModel):
 
 
 class Column(_Read):
-    """A column. `exact`: equal under `=` means equal bit for bit; `identity` and `generated` as in pg_attribute."""
+    """A column. `exact`: equal under `=` means equal bit for bit; `send`: the function that gives the value's bytes;
+    `identity` and `generated` as in pg_attribute."""
 
     name: str
     number: int
@@ -46,6 +47,7 @@ class Column(_Read):
     sequence: str | None
     sequence_grants: list[dict[str, Any]] | None
     exact: bool
+    send: str
 
 
 class Constraint(_Read):
@@ -183,6 +185,15 @@ class Description(_Read):
             where = f" on column {g['column']}" if g["column"] else ""
             found[f"privilege {g['privilege']}{where} of {g['grantee']}"] = f"grantable {g['grantable']}"
         return found
+
+    def surroundings(self) -> dict[str, str]:
+        """Return what is bound to the relation from outside: views, others' foreign keys, whatever depends on it."""
+        found = {f"{d['kind']} {d['name']}": self.rebound(d["definition"], "<self>") for d in self.dependents}
+        found |= {
+            f"foreign key {k['name']} of {k['table']}": self.rebound(k["definition"], "<self>")
+            for k in self.referenced_by
+        }
+        return found | dict.fromkeys(self.bound, "bound")
 
 
 def read(connection: Connection, schema: str, name: str) -> Description | None:

@@ -31,8 +31,18 @@ class Exchange:
     expected: dict[str, str] = field(default_factory=dict)
 
 
-def shape(change: str, declaration: Declaration, tables: list[Description], target: Description, say: Say) -> Shape:
-    """Return the shape of a rewrite whose shadow stands as declared; drops from it what is built after the copy."""
+def shape(
+    change: str,
+    declaration: Declaration,
+    tables: list[Description],
+    target: Description,
+    defaults: dict[str, str],
+    say: Say,
+) -> Shape:
+    """Return the shape of a rewrite whose shadow stands as declared; drops from it what is built after the copy.
+
+    `defaults`: of columns that are without one in the window, see Making.
+    """
     first, sources = tables[0], declaration.sources
     leave = set(declaration.leave)
     keys = [resolve.key_of(source, table) for source, table in zip(sources, tables, strict=True)]
@@ -44,6 +54,7 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
     ]
     home = f"{ident(first.schema_)}.{ident(target.name)}"
     exchange = Exchange(expected=target.facts())
+    exchange.contract += [f"ALTER TABLE {home} ALTER COLUMN {ident(c)} SET DEFAULT {d}" for c, d in defaults.items()]
     hidden = dict.fromkeys(
         c for s, t in zip(sources, tables, strict=True) for c in resolve.hidden(declaration, s, t).values()
     )
@@ -54,7 +65,6 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
             next="merge them in one change, and change the columns in the next",
             page="runbooks/changes.md#declaring",
         )
-    _no_defaults(sides, target, home, exchange, say)
     partitioned = target.kind == "p"
     late = _late_checks(first, target, leave, exchange, say)
     after_copy, constraints = ([], []) if partitioned else _after_copy(target, key, say)
@@ -64,10 +74,11 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
         _sequences(table, target, resolve.renames(sources[tables.index(table)], table), home, exchange)
         _grants(table, target, resolve.renames(sources[tables.index(table)], table), exchange, say)
         _publications(table, target, renamed, leave, exchange)
-        _views(table, leave, exchange)
+        _views(table, sides[tables.index(table)], target.relation, len(sides) > 1, leave, exchange, say)
     sides = [
         side.model_copy(update={
             "moving": bool([k for k in key if k not in side.held_key]),
+            "moved": [c for c in side.retyped if c in defaults],
         }) for side in sides
     ]  # fmt: skip
     exchange.contract += [
@@ -91,6 +102,7 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
         name=target.name, target=target.relation, home=home, columns=held, key=key,
         nullable_key=[k for k in key if not by_name[k].not_null], partitioned=partitioned,
         partitions=[f"{ident(p['schema'])}.{ident(p['name'])}" for p in target.partitions],
+        leaves=[f"{ident(p['schema'])}.{ident(p['name'])}" for p in target.partitions if not p["partition_key"]],
         one_row=len(sides) == 1 and set(sides[0].held_key) < set(key), merged=len(sides) > 1,
         deferrable=any(not i.immediate for i in target.indexes), sides=sides, after_copy=after_copy, constraints=constraints,
         foreign_keys=foreign_keys, foreign_key_tables=foreign_tables, expected=exchange.expected,
@@ -99,22 +111,6 @@ def shape(change: str, declaration: Declaration, tables: list[Description], targ
         hidden=[f"ALTER TABLE {home} DROP COLUMN {ident(name)}" for name in hidden], children=_children(tables, sides, leave),
         old_partitions={t.relation: [f"{ident(p['schema'])}.{ident(p['name'])}" for p in t.partitions] for t in tables},
     )  # fmt: skip
-
-
-def _no_defaults(sides: list[Side], target: Description, home: str, exchange: Exchange, say: Say) -> None:
-    """Take the default off what is worked out from old columns until contract: old clients would be given it instead."""
-    for column in target.columns:
-        if (
-            column.default
-            and not column.generated
-            and any(column.name in side.filled and column.name not in side.retyped for side in sides)
-        ):
-            say(f"ALTER TABLE {target.relation} ALTER COLUMN {ident(column.name)} DROP DEFAULT")
-            exchange.contract.append(
-                f"ALTER TABLE {home} ALTER COLUMN {ident(column.name)} SET DEFAULT {column.default}"
-            )
-            name = f"column {column.name}"
-            exchange.expected[name] = exchange.expected[name].replace(f" default {column.default} ", " default  ", 1)
 
 
 def _late_checks(first: Description, target: Description, leave: set[str], exchange: Exchange, say: Say) -> list[str]:
@@ -257,11 +253,6 @@ def _sequences(table: Description, target: Description, renamed: dict[str, str],
                 "bigint",
             ):  # a column that is widened outgrows its old sequence
                 exchange.swap.append(f"ALTER SEQUENCE {c.sequence} AS {new.type}")
-                # A revert never fails for a number that has outgrown the old type.
-                exchange.revert.append(
-                    f"DO $$BEGIN ALTER SEQUENCE {c.sequence} AS {c.type};"
-                    " EXCEPTION WHEN invalid_parameter_value THEN NULL; END$$"
-                )
         elif new.sequence:
             exchange.swap_before.append(_state(new.sequence, c.sequence))
             exchange.revert.append(_state(c.sequence, new.sequence))
@@ -333,14 +324,35 @@ def _publications(
             exchange.expected[f"publication {p['name']}"] = f"{p['where']} {columns}"
 
 
-def _views(table: Description, leave: set[str], exchange: Exchange) -> None:
-    """Define views anew, word for word, over whoever has the name: they are bound to a relation and not to its name."""
-    for d in [d for d in table.dependents if d["kind"] == "view" and d["name"] not in leave]:
+def _views(
+    table: Description, side: Side, target: str, merged: bool, leave: set[str], exchange: Exchange, say: Say
+) -> None:
+    """Define views anew, word for word, over whoever has the name: they are bound to a relation and not to its name.
+
+    One that runs with its owner's rights reads the new table through a view that does so too: the old name's view asks for
+    the rights of whoever calls.
+    """
+    views = [d for d in table.dependents if d["kind"] == "view" and d["name"] not in leave]
+    schema = f"{versioned(table.schema_, 'v1')}_face"
+    face = f"{ident(schema)}.{ident(table.name)}"
+    if any(d["definer"] for d in views):
+        say(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
+        mine = f" WHERE {resolve.ORIGIN} & {side.bit} <> 0" if merged else ""
+        columns = ", ".join(f"{given} AS {ident(name)}" for name, given in side.face.items())
+        exchange.swap += [
+            f"CREATE VIEW {face} AS SELECT {columns} FROM {target}{mine}",
+            *(g.replace(f" ON {table.relation} ", f" ON {face} ", 1) for g in side.grants),
+        ]
+    for d in views:
         options = f" WITH ({d['options']})" if d["options"] else ""
-        anew = f"CREATE OR REPLACE VIEW {d['name']}{options} AS {d['definition'].rstrip(';')}"
-        exchange.swap.append(anew)
-        exchange.revert.append(anew)
-        exchange.contract.append(anew)
+        anew = f"CREATE OR REPLACE VIEW {d['name']}{options} AS "
+        definition = d["definition"].rstrip(";")
+        exchange.swap.append(anew + (table.rebound(definition, face) if d["definer"] else definition))
+        exchange.revert.append(anew + definition)
+        exchange.contract.append(anew + definition)
+    if any(d["definer"] for d in views):
+        exchange.revert.append(f"DROP VIEW {face}")
+        exchange.contract.append(f"DROP VIEW {face}")
     for d in [d for d in table.dependents if d["kind"] in ("view", "materialised view") and d["name"] in leave]:
         kind = "VIEW" if d["kind"] == "view" else "MATERIALIZED VIEW"
         exchange.left.append(f"DROP {kind} {d['name']}")

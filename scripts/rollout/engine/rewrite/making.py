@@ -10,8 +10,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from psycopg import errors
-
 from rollout.engine.declaration import Declaration, Partition, Source
 from rollout.engine.ledger import Connection
 from rollout.engine.rewrite import carry, exchange, refusals, resolve, shape
@@ -36,6 +34,7 @@ class Making:
     def run(self) -> Shape:
         """Make the shadow and return its shape; raise BadInput or Refused, naming what cannot be."""
         first = self.declaration.sources[0]
+        self.defaults: dict[str, str] = {}
         tables = [self._source(source) for source in self.declaration.sources]
         self.name = self.declaration.target.name or first.name
         self.schema = versioned(first.schema_name, "v2")
@@ -51,7 +50,7 @@ class Making:
         self._twin(first, tables[0])
         self._declared(first, tables[0])
         target = self._target()
-        return exchange.shape(self.change, self.declaration, tables, target, self._say)
+        return exchange.shape(self.change, self.declaration, tables, target, self.defaults, self._say)
 
     def _source(self, source: Source) -> Description:
         table = read(self.connection, source.schema_name, source.name)
@@ -119,14 +118,22 @@ class Making:
 
     def _declared(self, source: Source, table: Description) -> None:
         """Change the twin as declared; Postgres carries every definition over."""
-        twin = self._read()
+        target, twin = self.declaration.target, self._read()
         kept = resolve.hidden(self.declaration, source, table)
-        self._rename(source, table)
-        self._retype(source, table, kept)
+        for old, new in source.rename.items():
+            self._say(f"ALTER TABLE {self.target} RENAME COLUMN {ident(old)} TO {ident(new)}")
         for column in [c for c in table.columns if c.name in kept]:
             name, old = source.rename.get(column.name, column.name), kept[column.name]
             if name != old:
                 collation = f" COLLATE {column.collation}" if column.collation else ""
+                if column.default and not column.sequence:
+                    # In the window it stands on the hidden column: there a NULL that an old client gives can be told from none.
+                    self.defaults[name] = column.default
+                    self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} DROP DEFAULT")
+                    collation += f" DEFAULT {column.default}"
+                self._say(
+                    f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} TYPE {target.columns[name]} USING NULL"
+                )
                 self._say(f"ALTER TABLE {self.target} ADD COLUMN {ident(old)} {column.type}{collation}")
             elif column.not_null and not column.generated and (column.default is None or column.name in source.back):
                 # New writers leave it out.
@@ -136,6 +143,11 @@ class Making:
         self._retyped_key(source, table, kept)
         if self.shadow_sql:
             self._say(self.shadow_sql.decode())
+        for column in self._read().columns:
+            if column.name in source.from_ and column.default and column.name not in self.defaults:
+                # An old client gives no value, and is to get what `from` says and not the default.
+                self.defaults[column.name] = column.default
+                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(column.name)} DROP DEFAULT")
         self._key(source, table)
         lost = {
             n for n in twin.facts() if n.split(" ")[0] in ("index", "constraint", "policy", "trigger", "statistics")
@@ -147,44 +159,6 @@ class Making:
                 next="name it in `leave`",
                 page=PAGE,
             )
-
-    def _rename(self, source: Source, table: Description) -> None:
-        """Rename columns as declared; two of them may exchange their names."""
-        final = [source.rename.get(c.name, c.name) for c in table.columns]
-        if twice := sorted({name for name in final if final.count(name) > 1}):
-            raise BadInput(f"{source.table}: two columns would be called {', '.join(twice)}", next="correct `rename`")
-        between = {old: f"rollout_{number}" for number, old in enumerate(source.rename)}
-        for steps in (between, {between[old]: new for old, new in source.rename.items()}):
-            for old, new in steps.items():
-                self._say(f"ALTER TABLE {self.target} RENAME COLUMN {ident(old)} TO {ident(new)}")
-
-    def _retype(self, source: Source, table: Description, kept: dict[str, str]) -> None:
-        """Give columns another type; Postgres does that to none that a trigger or a policy names, so these stand aside."""
-        names = [source.rename.get(c.name, c.name) for c in table.columns if c.name in kept]
-        retyped = [name for name in names if name in self.declaration.target.columns]
-        if not retyped:
-            return
-        aside = self._read()
-        for trigger in aside.triggers:
-            self._say(f"DROP TRIGGER {ident(trigger.name)} ON {self.target}")
-        for policy in aside.policies:
-            self._say(f"DROP POLICY {ident(policy['name'])} ON {self.target}")
-        for name in retyped:
-            definition = self.declaration.target.columns[name]
-            try:
-                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} TYPE {definition} USING NULL")
-            except (errors.FeatureNotSupported, errors.InvalidTableDefinition) as error:
-                raise Refused(
-                    f"{source.table}: {name} cannot become {definition}: {error.diag.message_primary}"
-                    f" {error.diag.message_detail or ''}".strip(),
-                    next="change what depends on it first, or leave the type as it is", page=PAGE,
-                ) from None  # fmt: skip
-        for trigger in aside.triggers:
-            for statement in carry.trigger(aside, trigger, self.target):
-                self._say(statement)
-        for policy in aside.policies:
-            for statement in carry.policy(aside, policy, self.target):
-                self._say(statement)
 
     def _retyped_key(self, source: Source, table: Description, kept: dict[str, str]) -> None:
         """Keep the old key unique under its hidden names, where it gets another type: old clients' ON CONFLICT looks for it."""

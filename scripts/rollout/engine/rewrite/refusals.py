@@ -7,7 +7,7 @@ from typing import Any
 
 from rollout.engine.declaration import Declaration, Source
 from rollout.engine.ledger import Connection
-from rollout.engine.rewrite.description import Description, ident
+from rollout.engine.rewrite.description import Description
 
 BYPASSES = "SELECT rolbypassrls OR rolsuper AS bypasses FROM pg_roles WHERE rolname = current_user"
 
@@ -51,27 +51,35 @@ def found(connection: Connection, declaration: Declaration, source: Source, tabl
             wrong.append(
                 f"trigger {trigger.name}: its function {trigger.function} says {', '.join(names)}, which change"
             )
-        ended = sorted(c for c in changed if _ends(declaration, source, c) and _names(trigger.definition, c))
-        if ended and trigger.name not in leave:
-            wrong.append(
-                f"trigger {trigger.name} is bound (UPDATE OF, WHEN) to {', '.join(ended)}, which old clients write elsewhere"
-            )
     wrong += _unique(declaration, source, table)
+    retyped = changed - set(source.rename)
+    wrong += [
+        f"trigger {t.name} is defined over {', '.join(names)}, which get another type or end"
+        for t in table.triggers
+        if t.name not in leave and (names := sorted(c for c in retyped if _says(t.definition, c)))
+    ]
+    partition = declaration.target.partition
+    by = partition.columns if partition else [c for c in retyped if _says(table.partition_key or "", c)]
+    if names := sorted(retyped & set(by)):
+        wrong.append(f"it is partitioned by {', '.join(names)}, which get another type or end")
+    if declaration.target.name not in ("", table.name):
+        wrong += [
+            f"view {d['name']}: it cannot be bound to a target of another name"
+            for d in table.dependents
+            if d["kind"] == "view" and d["name"] not in leave
+        ]
+    wrong += [
+        f"view {d['name']} runs with the rights of {d['owner']}, who does not own the table, and the table has row security"
+        for d in table.dependents
+        if d["kind"] == "view"
+        and d["definer"]
+        and d["owner"] != table.owner
+        and table.row_security
+        and d["name"] not in leave
+    ]
     for publication in table.publications:
         wrong += _publication(publication, changed, leave)
     return wrong
-
-
-def _ends(declaration: Declaration, source: Source, column: str) -> bool:
-    """Whether a column is dropped or gets another type, and not only another name."""
-    new = source.rename.get(column, column)
-    return new in declaration.target.drop or new in declaration.target.columns
-
-
-def _names(definition: str, column: str) -> bool:
-    """Whether a trigger is bound to a column, by its UPDATE OF or its WHEN."""
-    bound = re.search(r" UPDATE OF (.*?) ON ", definition), re.search(r" WHEN \((.*)\) EXECUTE ", definition)
-    return any(found and re.search(rf"(?<!\w){re.escape(ident(column))}(?!\w)", found[1]) for found in bound)
 
 
 def _unique(declaration: Declaration, source: Source, table: Description) -> list[str]:
@@ -85,6 +93,10 @@ def _unique(declaration: Declaration, source: Source, table: Description) -> lis
         for i in table.indexes
         if i.unique and not {i.name, i.constraint} & leave and not needed <= set(i.columns or [])
     ]
+
+
+def _says(definition: str, column: str) -> bool:
+    return re.search(rf"\b{re.escape(column)}\b", definition, re.IGNORECASE) is not None
 
 
 def _publication(publication: dict[str, Any], changed: set[str], leave: set[str]) -> list[str]:

@@ -102,10 +102,10 @@ def side(
         schema_=source.schema_name, name=source.name, relation=table.relation, old=f"{ident(schema)}.{ident(source.name)}",
         bit=bit, columns=[_held(c) for c in table.columns], key=key, held_key=[renamed[k] for k in key], forward=forward,
         back={c: face[c] for c in written}, face=face, filled=given,
-        retyped={n: kept[o] for n, o in retyped.items()}, unfilled=back,
+        retyped={n: kept[o] for n, o in retyped.items()}, moved=[], unfilled=back,
         lossy=list(given), fallible=bool(given or back or declaration.leave),
         reread=bool(table.triggers) or any(k.references_self for k in table.constraints),
-        moving=False, owns=source.owns, as_found=table.facts(), defaults=defaults, grants=_grants(table),
+        moving=False, owns=source.owns, as_found=table.facts() | table.surroundings(), defaults=defaults, grants=_grants(table),
     )  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def held(target: Description) -> list[Held]:
 
 
 def _held(column: Column) -> Held:
-    return Held(name=column.name, type=column.type, exact=column.exact, written=not column.generated)
+    return Held(name=column.name, type=column.type, exact=column.exact, send=column.send, written=not column.generated)
 
 
 def _is_key(index: Index, table: Description) -> bool:

@@ -21,11 +21,12 @@ class _Stored(BaseModel):
 
 
 class Held(_Stored):
-    """A column as the sync, the copy and the comparison see it; `exact` as in Description."""
+    """A column as the sync, the copy and the comparison see it; `exact` and `send` as in Description."""
 
     name: str
     type: str
     exact: bool
+    send: str
     written: bool
 
 
@@ -35,7 +36,7 @@ class Side(_Stored):
     `forward`: target column to SQL over this table's columns; `back`: its written columns to the target's that hold them,
     `face` the same with generated ones. `key` are its key's columns, `held_key` the target's columns that hold them. `filled`:
     target columns that are worked out from old ones; `retyped`: those of them that stand beside a hidden column of the old
-    type, and which; `unfilled`: hidden columns that are worked out from new ones.
+    type, and which; `moved`: those whose default stands there; `unfilled`: hidden columns that are worked out from new ones.
     """
 
     schema_: str
@@ -51,6 +52,7 @@ class Side(_Stored):
     face: dict[str, str]
     filled: dict[str, str]
     retyped: dict[str, str]
+    moved: list[str]
     unfilled: dict[str, str]
     lossy: list[str]
     fallible: bool
@@ -91,6 +93,7 @@ class Shape(_Stored):
     nullable_key: list[str]
     partitioned: bool
     partitions: list[str]
+    leaves: list[str]
     one_row: bool
     merged: bool
     deferrable: bool

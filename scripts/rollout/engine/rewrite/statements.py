@@ -147,7 +147,6 @@ class Statements:
         """Return what arms, or disarms, the notes of keys written on the sources."""
         made = []
         for side in self.shape.sides:
-            made.append(f"DROP TRIGGER IF EXISTS zz_rollout_note ON {side.relation}")
             if armed:
                 made += self._always(
                     side.relation,
@@ -155,17 +154,37 @@ class Statements:
                     "AFTER INSERT OR UPDATE OR DELETE",
                     self.shape.function(f"note_{side.bit}"),
                 )
+            else:
+                made.append(f"DROP TRIGGER IF EXISTS zz_rollout_note ON {side.relation}")
         return made
 
     def foreign_keys(self) -> list[str]:
-        """Return what gives the shadow its foreign keys out, deferred."""
+        """Return what gives the shadow its foreign keys out, deferred and not valid; a partitioned one its partitions first."""
         return [
-            f"ALTER TABLE {self.shape.target} ADD CONSTRAINT {ident(n)} {d}" for n, d in self.shape.foreign_keys.items()
+            f"ALTER TABLE {table} ADD CONSTRAINT {ident(name)} {definition} NOT VALID"
+            for table in self._leaves()
+            for name, definition in self.shape.foreign_keys.items()
         ]
 
     def validate(self) -> list[str]:
         """Return what validates them."""
-        return [f"ALTER TABLE {self.shape.target} VALIDATE CONSTRAINT {ident(n)}" for n in self.shape.foreign_keys]
+        return [
+            f"ALTER TABLE {table} VALIDATE CONSTRAINT {ident(name)}"
+            for table in self._leaves()
+            for name in self.shape.foreign_keys
+        ]
+
+    def adopt(self) -> list[str]:
+        """Return what gives a partitioned shadow the foreign keys that its partitions have: nothing is read for that."""
+        if not self.shape.partitioned:
+            return []
+        return [
+            f"ALTER TABLE {self.shape.target} ADD CONSTRAINT {ident(name)} {definition}"
+            for name, definition in self.shape.foreign_keys.items()
+        ]
+
+    def _leaves(self) -> list[str]:
+        return self.shape.leaves if self.shape.partitioned else [self.shape.target]
 
     def children(self, *, every: bool = False) -> list[str]:
         """Return the tables whose foreign keys point at a source: those that get a trigger at the swap, or every one."""
@@ -188,11 +207,11 @@ class Statements:
             ))  # fmt: skip
         return made
 
-    def copy(self, side: Side, *, after: bool) -> str:
-        """Return one chunk of a source's copy."""
+    def copy(self, side: Side, *, after: bool, quick: bool = False) -> str:
+        """Return one chunk of a source's copy; `quick`: without looking at the unique keys for each row, see chunks.Work."""
         return render_bound(
-            "copy.sql.j2", shape=self.shape, side=side, after=after, types=[side.key_type(k) for k in side.key],
-            arbiter=self._arbiter(),
+            "copy.sql.j2", shape=self.shape, side=side, after=after, quick=quick,
+            types=[side.key_type(k) for k in side.key], arbiter=self._arbiter(),
         )  # fmt: skip
 
     def compare(self, side: Side, what: str, *, reverse: bool, after: bool = False, until: bool = False) -> str:
@@ -332,7 +351,9 @@ class Statements:
     def _sync(self, relation: str, function: str) -> list[str]:
         return self._always(relation, SYNC, "AFTER INSERT OR UPDATE OR DELETE", function)
 
-    def _always(self, relation: str, name: str, when: str, function: str, *, each: str = "ROW", condition: str = "") -> list[str]:
+    def _always(
+        self, relation: str, name: str, when: str, function: str, *, each: str = "ROW", condition: str = ""
+    ) -> list[str]:
         """Return a trigger that fires for writers with session_replication_role = replica too; `condition`: its WHEN."""
         return [
             f"CREATE OR REPLACE TRIGGER {name} {when} ON {relation} FOR EACH {each}{condition} EXECUTE FUNCTION {function}()",

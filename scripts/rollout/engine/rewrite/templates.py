@@ -39,7 +39,7 @@ def _environment() -> jinja2.Environment:
         "literal": literal,
         "of": _of,
         "pick": _pick,
-        "texts": _texts,
+        "values": _values,
         "numbered": _numbered,
     }
     return environment
@@ -57,6 +57,6 @@ def _pick(mapping: Mapping[str, str], names: Iterable[str]) -> list[str]:
     return [mapping[name] for name in names]
 
 
-def _texts(columns: Iterable[Held], alias: str) -> str:
-    """Return columns as values that are equal only when they are the same, also where a type has no equality."""
-    return ", ".join(f"{alias}.{ident(c.name)}{'' if c.exact else '::text'}" for c in columns)
+def _values(columns: Iterable[Held], alias: str) -> str:
+    """Return columns as values that are equal only when they are the same bit for bit, also where a type has no equality."""
+    return ", ".join(f"{alias}.{ident(c.name)}" if c.exact else f"{c.send}({alias}.{ident(c.name)})" for c in columns)

@@ -49,6 +49,7 @@ SELECT jsonb_build_object(
             'collation', CASE WHEN a.attcollation <> ty.typcollation THEN a.attcollation::regcollation::text END,
             'comment', col_description(c.oid, a.attnum), 'acl', a.attacl::text[],
             'sequence', pg_get_serial_sequence(c.oid::regclass::text, a.attname),
+            'send', coalesce(base.typsend, ty.typsend)::regproc::text,
             'sequence_grants', (
                 SELECT jsonb_agg(jsonb_build_object(
                     'grantee', CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
@@ -156,7 +157,8 @@ SELECT jsonb_build_object(
         SELECT jsonb_agg(DISTINCT jsonb_build_object(
             'kind', CASE WHEN x.relkind = 'm' THEN 'materialised view' WHEN r.rulename <> '_RETURN' THEN 'rule' ELSE 'view' END,
             'name', format('%I.%I', xn.nspname, x.relname), 'definition', pg_get_viewdef(x.oid), 'rule', r.rulename,
-            'options', array_to_string(x.reloptions, ', '), 'columns', (
+            'options', array_to_string(x.reloptions, ', '), 'owner', pg_get_userbyid(x.relowner),
+            'definer', NOT coalesce(x.reloptions::text ~ 'security_invoker=(true|on|1|yes)', false), 'columns', (
                 SELECT jsonb_agg(DISTINCT a.attname) FROM pg_depend AS e JOIN pg_attribute AS a
                     ON a.attrelid = c.oid AND a.attnum = e.refobjsubid AND a.attnum > 0
                 WHERE e.classid = 'pg_rewrite'::regclass AND e.objid = r.oid AND e.refclassid = 'pg_class'::regclass AND e.refobjid = c.oid
