@@ -126,6 +126,11 @@ class Case:
         return "key" not in self.target
 
     @property
+    def renamed(self) -> bool:
+        """Whether the target has another name than the table."""
+        return self.target_name != self.table
+
+    @property
     def mapping(self) -> dict[str, str]:
         """Each column of the target as SQL over the table's columns."""
         kept = [c.name for c in self.columns if c.name not in self.dropped]

@@ -78,6 +78,8 @@ def _laid_out(draw: Draw, case: Case, names: Names) -> Case:
     """Partition the target, give it a wider key, or both."""
     how, key = one(draw, "hash", "list", "range", "wider"), list(case.key)
     renamed = lambda name: case.rename.get(name, name)
+    if how == "hash" and key[-1] in case.widened:
+        return case  # refused: it is partitioned by what gets another type
     if how == "hash":
         parts = {f"part_{n}": f"FOR VALUES WITH (MODULUS 3, REMAINDER {n})" for n in range(3)}
         layout: dict[str, Any] = {"by": "hash", "columns": [renamed(key[-1])], "partitions": parts}

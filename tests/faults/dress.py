@@ -54,7 +54,8 @@ def _partitioned(draw: Draw, case: Case, _names: Names) -> Case:
 
 def _told(case: Case) -> bool:
     """Whether the text of a trigger's function has the name of a column that changes in it, which is refused."""
-    return bool({name.lower() for name in case.touched_columns} & set(re.findall(r"\w+", KIT.read_text().lower())))
+    said = KIT.read_text().lower() + " after insert or delete or update of before execute for each row"
+    return bool({name.lower() for name in case.touched_columns} & set(re.findall(r"\w+", said)))
 
 
 def _stamped(draw: Draw, case: Case, _names: Names) -> Case:
@@ -94,8 +95,8 @@ def _seen(draw: Draw, case: Case, _names: Names) -> Case:
     listed = ", ".join(q(name) for name in columns)
     invoker = one(draw, "", " WITH (security_invoker = true)")
     made = [f"CREATE VIEW seen{invoker} AS SELECT {listed} FROM <table> WHERE {q(case.counter)} > 2"]
-    # What reads a column that changes is left to the old table, and goes with it.
-    left = [f"{_plain(case.schema)}.seen"] if set(columns) & case.touched_columns else []
+    # What reads a column that changes, or a table whose name does, is left to the old table and goes with it.
+    left = [f"{_plain(case.schema)}.seen"] if set(columns) & case.touched_columns or case.renamed else []
     seen, writable = ["seen"], "seen" if not left and chance(draw, 0.5) else ""
     if chance(draw, 0.5) and not left:
         made.append(f"CREATE VIEW counted AS SELECT {q(case.counter)}, count(*) AS n FROM seen GROUP BY 1")

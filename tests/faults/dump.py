@@ -18,7 +18,7 @@ REST = Path(__file__).with_name("dump_rest.sql")
 
 def pieces(cluster: Cluster, dbname: str, case: Case) -> dict[str, str]:
     """Return everything in the database but the rollout's own schemas, by what it is."""
-    hidden = ["rollout", "twin", "kit", q(case.target_schema), q(case.old_schema)]
+    hidden = ["rollout", "twin", "kit", q(case.target_schema), q(case.old_schema), q(f"{case.old_schema}_face")]
     argv = [
         cluster.binaries / "pg_dump",
         "--schema-only",

@@ -58,14 +58,13 @@ class Writer(threading.Thread):
                     failed = self._transact(plan)
                 if failed:
                     self._explain(plan, failed)
-            except (psycopg.OperationalError, psycopg.Rollback) as error:
-                self._lost(error)  # a plan's own rollback comes through when there is no server to roll it back
-            except psycopg.Error as error:
-                if not (self.connection and self.connection.closed):
-                    raise  # not a matter of the connection: it ends this client, and the test says so
-                self._lost(error)
-            except Exception:  # noqa: BLE001  (a client that dies in silence would pass for a quiet one)
-                self.traffic.failures.append(f"{self.name}: {traceback.format_exc()}")
+            except Exception as error:  # noqa: BLE001  (a client that dies in silence would pass for a quiet one)
+                # A plan's own rollback comes through when there is no server to roll it back.
+                lost = isinstance(error, (psycopg.OperationalError, psycopg.Rollback))
+                if lost or (self.connection and self.connection.closed):
+                    self._lost(error)
+                else:
+                    self.traffic.failures.append(f"{self.name}: {traceback.format_exc()}")
             time.sleep(PAUSE_SECONDS)
         if self.connection:
             self.connection.close()

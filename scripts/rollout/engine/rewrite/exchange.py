@@ -253,6 +253,11 @@ def _sequences(table: Description, target: Description, renamed: dict[str, str],
                 "bigint",
             ):  # a column that is widened outgrows its old sequence
                 exchange.swap.append(f"ALTER SEQUENCE {c.sequence} AS {new.type}")
+                # A revert never fails for a number that has outgrown the old type.
+                exchange.revert.append(
+                    f"DO $$BEGIN ALTER SEQUENCE {c.sequence} AS {c.type};"
+                    " EXCEPTION WHEN invalid_parameter_value THEN NULL; END$$"
+                )
         elif new.sequence:
             exchange.swap_before.append(_state(new.sequence, c.sequence))
             exchange.revert.append(_state(c.sequence, new.sequence))

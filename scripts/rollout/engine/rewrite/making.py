@@ -7,8 +7,11 @@ a refusal, by name, before the declaration changes anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from psycopg import errors
 
 from rollout.engine.declaration import Declaration, Partition, Source
 from rollout.engine.ledger import Connection
@@ -118,28 +121,11 @@ class Making:
 
     def _declared(self, source: Source, table: Description) -> None:
         """Change the twin as declared; Postgres carries every definition over."""
-        target, twin = self.declaration.target, self._read()
+        twin = self._read()
         kept = resolve.hidden(self.declaration, source, table)
-        for old, new in source.rename.items():
-            self._say(f"ALTER TABLE {self.target} RENAME COLUMN {ident(old)} TO {ident(new)}")
-        for column in [c for c in table.columns if c.name in kept]:
-            name, old = source.rename.get(column.name, column.name), kept[column.name]
-            if name != old:
-                collation = f" COLLATE {column.collation}" if column.collation else ""
-                if column.default and not column.sequence:
-                    # In the window it stands on the hidden column: there a NULL that an old client gives can be told from none.
-                    self.defaults[name] = column.default
-                    self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} DROP DEFAULT")
-                    collation += f" DEFAULT {column.default}"
-                self._say(
-                    f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} TYPE {target.columns[name]} USING NULL"
-                )
-                self._say(f"ALTER TABLE {self.target} ADD COLUMN {ident(old)} {column.type}{collation}")
-            elif column.not_null and not column.generated and (column.default is None or column.name in source.back):
-                # New writers leave it out.
-                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(old)} DROP NOT NULL")
-            if name == old and column.name in source.back and column.default and not column.generated:
-                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(old)} DROP DEFAULT")
+        self._rename(source, table)
+        with self._no_policies():
+            self._end(source, table, kept)
         self._retyped_key(source, table, kept)
         if self.shadow_sql:
             self._say(self.shadow_sql.decode())
@@ -159,6 +145,61 @@ class Making:
                 next="name it in `leave`",
                 page=PAGE,
             )
+
+    @contextmanager
+    def _no_policies(self) -> Iterator[None]:
+        """Let policies stand aside: Postgres gives no column another type that one names."""
+        aside = self._read()
+        for policy in aside.policies:
+            self._say(f"DROP POLICY {ident(policy['name'])} ON {self.target}")
+        yield
+        for policy in aside.policies:
+            for statement in carry.policy(aside, policy, self.target):
+                self._say(statement)
+
+    def _end(self, source: Source, table: Description, kept: dict[str, str]) -> None:
+        """Give columns their new types beside hidden ones of the old; let dropped ones live on until contract."""
+        for column in [c for c in table.columns if c.name in kept]:
+            name, old = source.rename.get(column.name, column.name), kept[column.name]
+            if name != old:
+                collation = f" COLLATE {column.collation}" if column.collation else ""
+                if column.default and not column.sequence:
+                    # In the window it stands on the hidden column: there a NULL that an old client gives can be told from none.
+                    self.defaults[name] = column.default
+                    self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} DROP DEFAULT")
+                    collation += f" DEFAULT {column.default}"
+                self._retype(source, name)
+                self._say(f"ALTER TABLE {self.target} ADD COLUMN {ident(old)} {column.type}{collation}")
+            elif column.not_null and not column.generated and (column.default is None or column.name in source.back):
+                # New writers leave it out.
+                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(old)} DROP NOT NULL")
+            if name == old and column.name in source.back and column.default and not column.generated:
+                self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(old)} DROP DEFAULT")
+
+    def _rename(self, source: Source, table: Description) -> None:
+        """Rename columns as declared; two of them may exchange their names."""
+        final = [source.rename.get(c.name, c.name) for c in table.columns]
+        if twice := sorted({name for name in final if final.count(name) > 1}):
+            raise BadInput(
+                f"{source.table}: two columns would be called {', '.join(twice)}", next="correct `rename`",
+                page="runbooks/changes.md#declaring",
+            )  # fmt: skip
+        between = {old: f"rollout_{number}" for number, old in enumerate(source.rename)}
+        for steps in (between, {between[old]: new for old, new in source.rename.items()}):
+            for old, new in steps.items():
+                self._say(f"ALTER TABLE {self.target} RENAME COLUMN {ident(old)} TO {ident(new)}")
+
+    def _retype(self, source: Source, name: str) -> None:
+        """Give a column of the empty shadow its declared type; raise Refused where something depends on the one it has."""
+        definition = self.declaration.target.columns[name]
+        try:
+            self._say(f"ALTER TABLE {self.target} ALTER COLUMN {ident(name)} TYPE {definition} USING NULL")
+        except (errors.FeatureNotSupported, errors.InvalidTableDefinition) as error:
+            raise Refused(
+                f"{source.table}: {name} cannot become {definition}: {error.diag.message_primary}"
+                f" {error.diag.message_detail or ''}".rstrip(),
+                next="change what depends on it first, or leave its type as it is", page=PAGE,
+            ) from None  # fmt: skip
 
     def _retyped_key(self, source: Source, table: Description, kept: dict[str, str]) -> None:
         """Keep the old key unique under its hidden names, where it gets another type: old clients' ON CONFLICT looks for it."""
