@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
+from cases import seeds
 from cluster import Cluster
 
 DEBIAN = Path("/usr/lib/postgresql")
@@ -22,12 +24,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give each test every server that this machine has."""
-    if "cluster" in metafunc.fixturenames:
-        asked = metafunc.config.getoption("--postgres")
-        folders = [Path(asked)] if asked else [None, *sorted(DEBIAN.glob("*/bin"))]
-        names = [f.parent.name if f else "embedded" for f in folders]
-        metafunc.parametrize("cluster", folders, ids=names, indirect=True, scope="session")
+    """Give each test every server that this machine has; a kept case one of them in turn, unless more is asked for."""
+    if "cluster" not in metafunc.fixturenames:
+        return
+    asked = metafunc.config.getoption("--postgres")
+    folders = [Path(asked)] if asked else [None, *sorted(DEBIAN.glob("*/bin"))]
+    if "path" not in metafunc.fixturenames:
+        metafunc.parametrize("cluster", folders, ids=map(_name, folders), indirect=True, scope="session")
+        return
+    pairs = list(product(folders, seeds()))
+    if not metafunc.config.getoption("--rounds"):
+        pairs = [(folders[number % len(folders)], path) for number, path in enumerate(seeds())]
+    ids = [f"{_name(folder)}-{path.stem}" for folder, path in pairs]
+    metafunc.parametrize(("cluster", "path"), pairs, ids=ids, indirect=["cluster"], scope="session")
+
+
+def _name(folder: Path | None) -> str:
+    return folder.parent.name if folder else "embedded"
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from tables import STEPS
 from traffic import Traffic, keys
 from writers import Writers
 
-SETTLE_SECONDS = 0.15
+SETTLE_SECONDS = 0.1
 STAGES = {"expand": "compared", "swap": "swapped", "revert": "copied", "compare": "swapped", "contract": "contracted"}
 
 
