@@ -23,12 +23,12 @@ from yarl import URL
 from rollout.load.journal import Journal
 from rollout.load.mix import Mix, Operation
 from rollout.load.results import Series, histogram, percentile_ms, record
+from rollout.load.schedule import arrivals
 
 FAILURES_KEPT = 50
 BODY_EXCERPT = 300
 # Shorter than any server's or balancer's: the client closes idle connections, so none is closed under a request.
 KEEP_ALIVE_SECONDS = 8.0
-STOP_CHECK_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -103,21 +103,11 @@ class Generator:
 
     async def _arrive(self, session: aiohttp.ClientSession) -> None:
         loop = asyncio.get_running_loop()
-        start, number = loop.time(), 0
-        while not self._stopping.is_set():
-            offset = number / self._plan.rate
-            if self._plan.seconds is not None and offset >= self._plan.seconds:
-                return
-            due = start + offset
-            wait = due - loop.time()
-            if wait > 0:
-                await asyncio.sleep(min(wait, STOP_CHECK_SECONDS))
-                continue
-            self._lag_seconds_max = max(self._lag_seconds_max, loop.time() - due)
+        async for due, lag in arrivals(self._plan.rate, self._plan.seconds, self._stopping):
+            self._lag_seconds_max = max(self._lag_seconds_max, lag)
             task = loop.create_task(self._request(session, self._mix.next(), due))
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)
-            number += 1
 
     async def _request(self, session: aiohttp.ClientSession, operation: Operation, due: float) -> None:
         """Make one request. Everything but the expected status with a readable answer is a failure."""

@@ -1,0 +1,1 @@
+CREATE TABLE offline (LIKE orders INCLUDING ALL);
