@@ -135,5 +135,5 @@ def itself(draw: Draw, case: Case, names: Names) -> Case:
     return and_then(
         case,
         f"ALTER TABLE <table> ADD CONSTRAINT to_itself FOREIGN KEY ({q(column.name)}) REFERENCES <table> ({q(case.key[0])})"
-        f" {_actions(draw)}{late}",
+        f" {_actions(draw).replace('DELETE RESTRICT', 'DELETE NO ACTION')}{late}",  # that is refused
     )

@@ -62,7 +62,7 @@ def _walk(
             found = [f"{step} ended at {said.get('stage')}: {said.get('text', said)}", *traffic.failures]
             if "differ" in said.get("text", ""):
                 with traffic.still(), cluster.superuser(dbname) as connection:
-                    found += twin.differences(connection, case, "copied" if step == "expand" else "swapped")
+                    found += twin.differences(connection, case, "copied" if step in ("expand", "swap") else "swapped")
             return found
         if step == "swap":
             writers.start_green()
