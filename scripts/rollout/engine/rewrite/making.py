@@ -205,6 +205,9 @@ class Making:
         """Keep the old key unique under its hidden names, where it gets another type: old clients' ON CONFLICT looks for it."""
         key = resolve.key_of(source, table)
         renamed = resolve.renames(source, table)
+        partition = self.declaration.target.partition
+        if partition and not set(partition.columns) <= {renamed[k] for k in key}:
+            return  # no unique index can hold it alone, nor could ON CONFLICT look for it; `once` keeps it unique
         if any(kept.get(k, renamed[k]) != renamed[k] for k in key):
             columns = carry.names(kept.get(k, renamed[k]) for k in key)
             self._say(

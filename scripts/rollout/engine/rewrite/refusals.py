@@ -51,6 +51,11 @@ def found(connection: Connection, declaration: Declaration, source: Source, tabl
             wrong.append(
                 f"trigger {trigger.name}: its function {trigger.function} says {', '.join(names)}, which change"
             )
+    wrong += [
+        f"constraint {k.name} refers to the table itself ON DELETE RESTRICT: a key that moves would break it on the shadow"
+        for k in table.constraints
+        if k.references_self and "ON DELETE RESTRICT" in k.definition and k.name not in leave
+    ]
     wrong += _unique(declaration, source, table)
     retyped = changed - set(source.rename)
     wrong += [
