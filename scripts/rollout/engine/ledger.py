@@ -45,6 +45,8 @@ def connect(database: Database, application_name: str = "rollout") -> Iterator[C
         ) from None
     # Statements that psycopg prepares by itself would take ours with them when it forgets them (engine/rewrite/description.py).
     connection.prepare_threshold = None
+    # Keys are bound and read as text: it has to mean one thing, whatever the server's defaults are.
+    connection.execute("SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3")
     with connection:
         yield connection
 

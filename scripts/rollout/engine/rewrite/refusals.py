@@ -57,7 +57,8 @@ def found(connection: Connection, declaration: Declaration, source: Source, tabl
         if k.references_self and "ON DELETE RESTRICT" in k.definition and k.name not in leave
     ]
     wrong += _unique(declaration, source, table)
-    retyped = changed - set(source.rename)
+    ends = {*declaration.target.drop, *declaration.target.columns}
+    retyped = {c.name for c in table.columns if source.rename.get(c.name, c.name) in ends}
     wrong += [
         f"trigger {t.name} is defined over {', '.join(names)}, which get another type or end"
         for t in table.triggers

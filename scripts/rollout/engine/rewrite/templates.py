@@ -12,7 +12,7 @@ import jinja2
 
 from rollout.engine.rewrite.carry import literal
 from rollout.engine.rewrite.description import ident
-from rollout.engine.rewrite.shape import Held
+from rollout.engine.rewrite.shape import Held, Side
 
 SQL = Path(__file__).with_name("sql")
 
@@ -33,7 +33,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(  # noqa: S701  (SQL, not HTML; what is put in goes through the filters below)
         loader=jinja2.FileSystemLoader(SQL), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals["dict"] = dict
+    environment.globals |= {"dict": dict, "plain_text": _plain_text}
     environment.filters |= {
         "ident": ident,
         "literal": literal,
@@ -47,6 +47,13 @@ def _environment() -> jinja2.Environment:
 
 def _of(record: str, columns: Iterable[str]) -> str:
     return ", ".join(f"{record}.{ident(c)}" for c in columns)
+
+
+def _plain_text(side: Side) -> str:
+    """Return the settings under which a key's text means one thing whatever its writer's session says of dates and numbers."""
+    if any(re.match("date|time|interval|double|real|money", side.key_type(k)) for k in side.key):
+        return " SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET extra_float_digits = '3'"
+    return ""
 
 
 def _numbered(columns: Iterable[str], alias: str, prefix: str) -> str:
