@@ -1,0 +1,151 @@
+"""The road: deploy, finalize, rollback, status, checklist."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from commands.shared import CONFIRM, DEBUG, DRY, ENV, JSON, confirmed, told
+from rollout import checklist as checklists
+from rollout import environment, order, runs, screen
+from rollout.environment import Environment
+from rollout.errors import BadInput
+from rollout.objectstore import NotFound, ObjectStore
+from rollout.order import PhaseName
+from rollout.road import phase as phases
+
+RUN_ID = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{4}Z-[0-9a-f]{4}")
+PHASES: dict[str, PhaseName] = {"1": "1", "prepare": "1", "2": "2", "rollout": "2", "3": "3", "cutover": "3"}
+
+
+@task(
+    help={
+        "env": ENV,
+        "phase": "1 prepare, 2 rollout, 3 cutover",
+        "dry_run": DRY,
+        "confirm": CONFIRM,
+        "debug": DEBUG,
+    }
+)
+@told
+def deploy(
+    c: Context, env: str = "sandbox", phase: str = "", dry_run: bool = False, confirm: str = "", debug: bool = False
+) -> None:
+    """Run one phase of the rollout."""
+    name = _phase(phase)
+    found = environment.load(env)
+    if not dry_run:
+        confirmed(
+            found,
+            confirm,
+            f"{phases.NAMES[name]} of {env}: {len(found.databases)} databases, {len(found.applications)} application processes",
+        )
+    _run(found, name, dry_run)
+
+
+@task(
+    help={
+        "env": ENV,
+        "dry_run": DRY,
+        "confirm": "the environment's name: this is the point of no return",
+        "debug": DEBUG,
+    }
+)
+@told
+def finalize(c: Context, env: str = "sandbox", dry_run: bool = False, confirm: str = "", debug: bool = False) -> None:
+    """Contract: drop the old schema. No way back but a restore."""
+    found = environment.load(env)
+    if not dry_run:
+        confirmed(
+            found,
+            confirm,
+            f"finalize of {env} drops the old relations; after it only a restore leads back",
+            always=True,
+        )
+    _run(found, "finalize", dry_run)
+
+
+@task(
+    help={
+        "env": ENV,
+        "dry_run": DRY,
+        "why": "the reason, for the checklist",
+        "confirm": CONFIRM,
+        "debug": DEBUG,
+    }
+)
+@told
+def rollback(
+    c: Context, env: str = "sandbox", dry_run: bool = False, why: str = "", confirm: str = "", debug: bool = False
+) -> None:
+    """Take everything back: traffic first, then the schema."""
+    found = environment.load(env)
+    if not dry_run:
+        confirmed(found, confirm, f"rollback of {env}: all traffic to blue, then the schema")
+    _run(found, "rollback", dry_run, why)
+
+
+@task(help={"env": ENV, "dry_run": "the same: status changes nothing", "json": JSON, "debug": DEBUG})
+@told
+def status(
+    c: Context, env: str = "sandbox", dry_run: bool = False, json: bool = False, debug: bool = False
+) -> None:
+    """Show where the run stands, as observed now."""
+    screen.status(phases.status(environment.load(env)), as_json=json)
+
+
+@task(
+    help={
+        "env": ENV,
+        "dry_run": "print it, write no files",
+        "run": "a run id; default: the newest",
+        "json": "print the JSON",
+        "debug": DEBUG,
+    }
+)
+@told
+def checklist(
+    c: Context,
+    env: str = "sandbox",
+    dry_run: bool = False,
+    run: str = "",
+    json: bool = False,
+    debug: bool = False,
+) -> None:
+    """Render the checklist of a run from what it measured."""
+    found = environment.load(env)
+    store = ObjectStore(found.object_store)
+    if run and not RUN_ID.fullmatch(run):
+        raise BadInput(f"{run!r} is no run id", limit="as in 2026-01-31T0400Z-1a2b", next="invoke status names the newest")
+    try:
+        state = runs.read(store, run) if run else runs.current(store)
+    except NotFound:
+        raise BadInput(f"unknown run {run!r}", next="invoke status names the newest") from None
+    if state is None:
+        raise BadInput(
+            "no run has begun in this environment", next=order.COMMANDS["1"], page="runbooks/deploy.md#phase-1"
+        )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) if dry_run else Path(found.artifacts) / state.run
+        paths = checklists.write(found, store, state, folder)
+        print(paths["json" if json else "markdown"].read_text(), end="")
+
+
+def _phase(name: str) -> PhaseName:
+    if name.lower() not in PHASES:
+        raise BadInput(f"unknown phase {name!r}" if name else "no phase named", limit="1 prepare, 2 rollout, 3 cutover",
+                       next="invoke deploy --phase 1", page="runbooks/deploy.md")
+    return PHASES[name.lower()]
+
+
+def _run(env: Environment, phase: PhaseName, dry_run: bool, why: str = "") -> None:
+    view = screen.Screen(env, phase)
+    view.head(phases.NAMES[phase] + (" (dry run)" if dry_run else ""))
+    try:
+        view.foot(phases.run(env, phase, view.line, dry_run=dry_run, why=why))
+    finally:
+        view.close()
