@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, ValidationError
-
+from rollout.engine import located
 from rollout.engine.declaration import Declaration, Plan
+from rollout.engine.located import Document, Wrong
 from rollout.environment import ROOT, TIERS
 from rollout.errors import BadInput
 
 SQL = ROOT / "sql"
-Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -76,36 +74,65 @@ class Change:
 
 def plan(tier: str) -> list[Change]:
     """Return a tier's changes in their order; raise BadInput for a typo, a missing folder or a broken requirement."""
-    path = SQL / tier / "plan.yml"
-    entries = _checked(Plan, path).changes
-    changes: list[Change] = []
-    for entry in entries:
-        unknown = set(entry.requires) - {c.name for c in changes}
-        if unknown:
-            raise BadInput(
-                f"{_short(path)}: {entry.change} requires {', '.join(sorted(unknown))}, which do not stand before it",
-                next="correct the order of the plan",
-            )
-        changes.append(load(tier, SQL / tier / entry.change))
+    document = read(SQL / tier / "plan.yml")
+    plan = document.require(Plan)
+    if wrong := misplaced(document, plan, tier):
+        raise document.error(wrong[0], "correct the order of the plan")
+    changes = [load(tier, SQL / tier / entry.change) for entry in plan.changes]
     known = {c.name for c in changes}
-    forgotten = sorted(p.name for p in (SQL / tier).iterdir() if p.is_dir() and p.name not in known)
-    if forgotten:
-        raise BadInput(f"{_short(path)} does not order {', '.join(forgotten)}", next="add each folder to the plan")
+    if forgotten := sorted(p.name for p in (SQL / tier).iterdir() if p.is_dir() and p.name not in known):
+        raise BadInput(f"{document.name} does not order {', '.join(forgotten)}", next="add each folder to the plan")
     return changes
+
+
+def misplaced(document: Document, plan: Plan, tier: str) -> list[Wrong]:
+    """Return what is wrong with the order of a plan: another tier's, a change named twice, a requirement not before it."""
+    before: list[str] = []
+    wrong = [] if plan.tier == tier else [document.at(f"it is the plan of {plan.tier}, in the folder of {tier}", "tier")]
+    for number, entry in enumerate(plan.changes):
+        if entry.change in before:
+            wrong.append(document.at(f"{entry.change} stands twice in the plan", "changes", number))
+        for place, name in enumerate(entry.requires):
+            if name not in before:
+                near = located.nearest(name, before) if before else ""
+                words = f"{entry.change} requires {name}, which does not stand before it{near}"
+                wrong.append(document.at(words, "changes", number, "requires", place))
+        before.append(entry.change)
+    return wrong
+
+
+def find(name: str, tiers: Sequence[str] = TIERS) -> list[Change]:
+    """Return the changes of that name, one a tier that has it; raise BadInput when none has."""
+    plans = [change for tier in tiers for change in plan(tier)]
+    found = [change for change in plans if change.name == name]
+    if not found:
+        known = list(dict.fromkeys(change.name for change in plans))
+        raise BadInput(f"no plan has a change {name!r}{located.nearest(name, known)}" if name else "no change named",
+                       limit="a change of sql/*/plan.yml", next="give --change its folder's name")  # fmt: skip
+    return found
 
 
 def load(tier: str, folder: Path) -> Change:
     """Return the change in a folder (anywhere); raise BadInput for a typo, another folder's name or a missing include."""
-    declaration = _checked(Declaration, folder / "change.yml")
-    if declaration.change != folder.name:
-        raise BadInput(f"{_short(folder)}/change.yml names {declaration.change!r}", next="give it its folder's name")
-    change = Change(tier, folder, declaration)
-    for path in change.included():
-        if not path.is_file():
-            raise BadInput(
-                f"{_short(folder)}/change.yml includes {path.name}", limit="a file of sql/shared", next="correct it"
-            )
+    document = read(folder / "change.yml")
+    change = Change(tier, folder, document.require(Declaration))
+    if wrong := misnamed(document, change):
+        raise document.error(wrong[0])
     return change
+
+
+def misnamed(document: Document, change: Change) -> list[Wrong]:
+    """Return what is wrong with what a declaration names: its own folder, files of sql/shared."""
+    wrong = []
+    if change.declaration.change != change.name:
+        words = f"it names {change.declaration.change!r}, and its folder is {change.name!r}"
+        wrong.append(document.at(words, "change"))
+    for number, path in enumerate(change.included()):
+        if not path.is_file():
+            known = sorted(p.name for p in path.parent.glob("*.sql"))
+            near = located.nearest(path.name, known)
+            wrong.append(document.at(f"{path.name} is no file of sql/shared{near}", "includes", number))
+    return wrong
 
 
 def digest() -> str:
@@ -114,19 +141,14 @@ def digest() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _checked(model: type[Model], path: Path) -> Model:
+def read(path: Path) -> Document:
+    """Return change.yml or plan.yml with its lines; raise BadInput when it is not there or no YAML."""
     try:
-        content: Any = yaml.safe_load(path.read_text())
-        return model.model_validate(content)
+        return located.read(path, short(path))
     except FileNotFoundError:
-        raise BadInput(f"{_short(path)} does not exist", next="write it, or take the change off the plan") from None
-    except yaml.YAMLError as error:
-        raise BadInput(f"{_short(path)} is not YAML: {error}", next="correct it") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{_short(path)} is wrong at {where or 'its top'}: {first['msg']}", next="correct it") from None
+        raise BadInput(f"{short(path)} does not exist", next="write it, or take the change off the plan") from None
 
 
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
+    """Return a path as people call it."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
