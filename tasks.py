@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from commands import rollout, sandbox
+from commands import change, rollout, sandbox
 
 namespace = Collection(rollout.deploy, rollout.finalize, rollout.rollback, rollout.status, rollout.checklist)
 namespace.add_collection(
@@ -17,3 +17,4 @@ namespace.add_collection(
         verify=sandbox.verify,
     )
 )
+namespace.add_collection(Collection("change", new=change.new, lint=change.lint))

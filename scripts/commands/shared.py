@@ -13,7 +13,7 @@ from typing import Any
 from invoke.exceptions import Exit
 
 from rollout import screen
-from rollout.environment import Environment
+from rollout.environment import KNOWN, Environment
 from rollout.errors import BadInput, RolloutError
 
 ENV = "environment: sandbox (default), staging, production"
@@ -64,6 +64,12 @@ def confirmed(env: Environment, confirm: str, what: str, *, always: bool = False
     print(what)
     if input(f"type the environment's name to go on ({env.name}): ").strip() != env.name:
         raise BadInput("not confirmed; nothing was done", next="repeat the command and type the name")
+
+
+def known(env: str) -> None:
+    """Raise BadInput for an unknown environment, of commands that ask nothing of it but its name."""
+    if env not in KNOWN:
+        raise BadInput(f"unknown environment {env!r}", limit=f"one of {', '.join(KNOWN)}", next="leave -e away")
 
 
 def number(flag: str, value: str) -> float:

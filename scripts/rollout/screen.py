@@ -29,7 +29,7 @@ NEXT: dict[PhaseName, str] = {
     "finalize": "invoke checklist",
     "rollback": COMMANDS["2"],
 }
-COMMAND = re.compile(r"invoke (?:deploy --phase \d|rollback|finalize|status|checklist)(?! -e)")
+COMMAND = re.compile(r"invoke (?:deploy --phase \d|rollback|finalize|status|checklist|change\.[a-z]+)\b(?! -e)")
 WORDS = {"finalize": "finalized", "rollback": "rolled back"}
 
 

@@ -70,8 +70,17 @@ class Document:
         return found
 
 
+class NotYaml(BadInput):
+    """A file is no YAML: `document` knows its name, `wrong` the line."""
+
+    def __init__(self, document: Document, wrong: Wrong) -> None:
+        """`wrong`: what the parser says."""
+        super().__init__(f"{document.name}:{wrong.line}: {wrong.words}", next="correct it")
+        self.document, self.wrong = document, wrong
+
+
 def read(path: Path, name: str) -> Document:
-    """Read a YAML file that people call `name`; raise BadInput when it is no YAML, FileNotFoundError when it is not there."""
+    """Read a YAML file that people call `name`; raise NotYaml when it is no YAML, FileNotFoundError when it is not there."""
     text, document = path.read_bytes(), Document(name)
     try:
         loader = yaml.SafeLoader(text)
@@ -81,15 +90,16 @@ def read(path: Path, name: str) -> Document:
             document.content = loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise document.error(Wrong(mark.line + 1 if mark else 1, f"this is not YAML: {error.problem}")) from None
+        wrong = Wrong(mark.line + 1 if mark else 1, f"this is not YAML: {error.problem}")
+        raise NotYaml(document, wrong) from None
     except yaml.YAMLError as error:
-        raise document.error(Wrong(1, f"this is not YAML: {' '.join(str(error).split())}")) from None
+        raise NotYaml(document, Wrong(1, f"this is not YAML: {' '.join(str(error).split())}")) from None
     return document
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """Return ` (did you mean X?)`, or what is known when nothing is near."""
-    close = difflib.get_close_matches(word, known, 1)
+    close = difflib.get_close_matches(word, known, 1) or [k for k in known if word and k.startswith(word)]
     return f" (did you mean {close[0]}?)" if close else f" (known: {', '.join(known)})"
 
 

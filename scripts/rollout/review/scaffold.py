@@ -52,8 +52,8 @@ class Draft:
 
 def draft(tier: str, name: str, table: str = "", kind: str = "rewrite") -> Draft:
     """Return a new change; raise BadInput for a name or number that is taken or no name, an unknown tier or kind, no table."""
-    _choice("tier", tier, TIERS)
-    _choice("kind", kind, KINDS)
+    choice("tier", tier, TIERS)
+    choice("kind", kind, KINDS)
     _name(tier, name)
     if kind in OF_TABLES and (not all(table.partition(".")) or len(table.splitlines()) != 1):
         raise BadInput(
@@ -91,13 +91,15 @@ def _name(tier: str, name: str) -> None:
         raise BadInput(f"the number of {numbers[int(match['number'])]} is taken", next=f"--name {free}{name[3:]}")
 
 
-def _choice(flag: str, value: str, known: tuple[str, ...]) -> None:
+def choice(flag: str, value: str, known: tuple[str, ...]) -> str:
+    """Return the value of a flag that has to be one of some; raise BadInput with the nearest one."""
     if value not in known:
         raise BadInput(
             f"unknown {flag} {value!r}{located.nearest(value, known)}" if value else f"no {flag} named",
             limit=f"one of {', '.join(known)}",
             next=f"--{flag} {known[0]}",
         )
+    return value
 
 
 def _ordered(text: str, name: str) -> str:
