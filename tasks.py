@@ -17,4 +17,4 @@ namespace.add_collection(
         verify=sandbox.verify,
     )
 )
-namespace.add_collection(Collection("change", new=change.new, lint=change.lint))
+namespace.add_collection(Collection("change", new=change.new, lint=change.lint, plan=change.plan, render=change.render))

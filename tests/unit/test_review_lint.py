@@ -111,7 +111,7 @@ def test_a_mistake_in_a_declaration_is_found(sql: Path, old: str, new: str, told
         ("  - table: public.more\n    from: {a: b}\n", "  drop: []\n", "7: name: of several sources no column can be worked out"),
         ("  - table: public.orders\n", "  drop: []\n", "6: name: public.orders is a source twice"),
         ("", "  drop: [a]\n  columns: {a: int}\n", "7: name: a is in target.drop and in target.columns"),
-        ("    rename: {" + "a" * 63 + ": a}\n", "  columns: {a: int}\n", "6: name: hidden column "),
+        ("    rename: {" + "a" * 64 + ": a}\n", "  columns: {a: int}\n", "6: name: column 'aaaa"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_mapping_is_found(
@@ -126,7 +126,7 @@ def test_a_mistake_in_a_mapping_is_found(
     ("file", "text", "told"),
     [
         ("contarct", "SELECT 1;", "contarct.sql:1: file: no stage of a rewrite reads it (did you mean contract.sql?)"),
-        ("swap", "SELECT 1;", "swap.sql:1: file: no stage of a rewrite reads it"),
+        ("swap", "SELECT 1;", "swap.sql:1: file: it has no revert.sql: nothing takes it back"),
         ("copy_1_more", "SELECT %(after)s, 1;", "copy_1_more.sql:1: file: chunked work takes %(limit)s, and this does not"),
         ("copy_1_more", "SELECT %(after)s, %(limit)s, %(most)s, 5 %% 2;",
          "copy_1_more.sql:1: file: nothing gives %(most)s: chunked work gets after and limit"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,11 +20,15 @@ SQL = ROOT / "sql"
 
 @dataclass(frozen=True)
 class Change:
-    """A change: its declaration and its files. Stages read files by name; a file that is absent has nothing to do."""
+    """A change: its declaration and its files. Stages read files by name; a file that is absent has nothing to do.
+
+    `requires`: the changes of its tier that its plan says must stand before it.
+    """
 
     tier: str
     folder: Path
     declaration: Declaration
+    requires: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -78,7 +82,7 @@ def plan(tier: str) -> list[Change]:
     plan = document.require(Plan)
     if wrong := misplaced(document, plan, tier):
         raise document.error(wrong[0], "correct the order of the plan")
-    changes = [load(tier, SQL / tier / entry.change) for entry in plan.changes]
+    changes = [replace(load(tier, SQL / tier / e.change), requires=tuple(e.requires)) for e in plan.changes]
     known = {c.name for c in changes}
     if forgotten := sorted(p.name for p in (SQL / tier).iterdir() if p.is_dir() and p.name not in known):
         raise BadInput(f"{document.name} does not order {', '.join(forgotten)}", next="add each folder to the plan")
@@ -110,6 +114,21 @@ def find(name: str, tiers: Sequence[str] = TIERS) -> list[Change]:
         raise BadInput(f"no plan has a change {name!r}{located.nearest(name, known)}" if name else "no change named",
                        limit="a change of sql/*/plan.yml", next="give --change its folder's name")  # fmt: skip
     return found
+
+
+def required(change: Change) -> list[Change]:
+    """Return the changes that one requires, and those that these require, in the plan's order."""
+    names, found = set(change.requires), []
+    for earlier in reversed(plan(change.tier) if names else []):
+        if earlier.name in names:
+            names |= set(earlier.requires)
+            found.append(earlier)
+    return found[::-1]
+
+
+def dependents(change: Change) -> list[Change]:
+    """Return the changes that require one, and those that require these, in the plan's order."""
+    return [later for later in plan(change.tier) if change.name in {c.name for c in required(later)}]
 
 
 def load(tier: str, folder: Path) -> Change:

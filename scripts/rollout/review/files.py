@@ -16,16 +16,17 @@ WORK = re.compile(r"(?:contract_)?copy_[0-9]\w*")
 PLACEHOLDER = re.compile(r"%\(([a-z_]+)\)s")
 STATEMENT = re.compile(r"(?m)^-- statement.*$")
 ANY = (
-    "expand", "indexes", "validate", "verify", "discard",
+    "expand", "indexes", "validate", "verify", "swap", "revert", "discard",
     "contract_prepare", "contract_indexes", "contract_validate", "contract",
 )  # fmt: skip
 OF_REWRITES = (*ANY, "shadow")
-OF_OTHERS = (*ANY, "swap", "revert")
+UNDONE = (("swap", "revert"), ("revert", "swap"))
+UNDONE_OF_OTHERS = (("expand", "discard"), ("indexes", "discard"))  # of a rewrite they may be on the shadow, and go with it
 
 
 def wrong(change: Change) -> list[Finding]:
     """Return what is wrong with a change's files, squawk's findings aside."""
-    known = OF_REWRITES if change.rewrites else OF_OTHERS
+    known = OF_REWRITES if change.rewrites else ANY
     paths = sorted(change.folder.glob("*.sql"))
     found = [
         Finding(changes.short(path), 1, "file", f"no stage of a {change.declaration.kind} reads it{_near(path.stem, known)}")
@@ -38,8 +39,8 @@ def wrong(change: Change) -> list[Finding]:
         elif path.stem in ("indexes", "contract_indexes"):
             found += _indexes(change, path)
     stems = {path.stem for path in paths}
-    for has, lacks in (("swap", "revert"), ("revert", "swap"), ("expand", "discard"), ("indexes", "discard")):
-        if not change.rewrites and has in stems and lacks not in stems:
+    for has, lacks in (*UNDONE, *(() if change.rewrites else UNDONE_OF_OTHERS)):
+        if has in stems and lacks not in stems:
             words = f"it has no {lacks}.sql: nothing takes it back" if has != "revert" else "it has no swap.sql to take back"
             found.append(Finding(changes.short(change.folder / f"{has}.sql"), 1, "file", words))
     return found

@@ -41,8 +41,7 @@ def relations(declaration: Declaration) -> list[tuple[str, str, Place]]:
     if target.partition:
         made += [(schema, p, ("target", "partition", "partitions", p)) for p in target.partition.partitions]
     if target.key:
-        index = f"{name}_{'_'.join(target.key)}_key".encode()[:NAME_BYTES_MAX].decode(errors="ignore")
-        made.append((schema, index, ("target", "key")))
+        made.append((schema, function_name(name, f"{'_'.join(target.key)}_key"), ("target", "key")))
     return made
 
 
@@ -57,9 +56,6 @@ def _all(declaration: Declaration) -> Iterator[tuple[str, str, Place]]:
         for old, new in source.rename.items():
             yield "column", old, ("sources", number, "rename", old)
             yield "column", new, ("sources", number, "rename", old)
-            if new in declaration.target.columns:
-                hidden = function_name("rollout_old", old)
-                yield "hidden column", hidden, ("sources", number, "rename", old)
     target = declaration.target
     yield "table", target.name, ("target", "name")
     for key, columns in (("key", target.key), ("drop", target.drop), ("columns", target.columns)):

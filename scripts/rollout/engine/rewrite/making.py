@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from psycopg import errors
 
@@ -27,12 +27,16 @@ NOT_OF_A_SHADOW = ("privilege ", "publication ")
 
 @dataclass
 class Making:
-    """The making of one shadow over one connection, in the caller's transaction. `shadow_sql`: the declaration's own DDL."""
+    """The making of one shadow over one connection, in the caller's transaction.
+
+    `shadow_sql`: the declaration's own DDL; `said`: every statement so far.
+    """
 
     connection: Connection
     change: str
     declaration: Declaration
     shadow_sql: bytes | None
+    said: list[str] = field(default_factory=list)
 
     def run(self) -> Shape:
         """Make the shadow and return its shape; raise BadInput or Refused, naming what cannot be."""
@@ -248,6 +252,7 @@ class Making:
         return found
 
     def _say(self, statement: str) -> None:
+        self.said.append(statement)
         self.connection.execute(statement.encode())
 
 
