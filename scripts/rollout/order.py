@@ -19,6 +19,7 @@ COMMANDS: dict[PhaseName, str] = {
     "finalize": "invoke finalize",
     "rollback": "invoke rollback",
 }
+ACTS = ("change.revert", "change.discard")
 PAGES: dict[PhaseName, str] = {
     "1": "runbooks/deploy.md#phase-1",
     "2": "runbooks/deploy.md#phase-2",
@@ -101,6 +102,31 @@ def decide(state: RunState | None, phase: PhaseName, plan_digest: str) -> Litera
     if state.phases["rollback"].verdict not in ("pending", "pass"):
         raise _early(phase, f"the rollback of run {state.run} has not ended ({_ended(state, 'rollback')})", "rollback")
     return _decide_1(state, plan_digest) if phase == "1" else _decide_later(state, phase, plan_digest)
+
+
+def allow(state: RunState | None) -> None:
+    """Say whether one change may be taken back or discarded now; raise BadInput or Refused with what to do."""
+    if state is None:
+        raise BadInput(
+            "no run has begun in this environment, so nothing is expanded or swapped", next="invoke change.plan"
+        )
+    if state.finalized or state.no_return is not None:
+        raise _past(state)
+    if state.phases["rollback"].verdict not in ("pending", "pass"):
+        raise _early("rollback", f"the rollback of run {state.run} has not ended ({_ended(state, 'rollback')})", "rollback")
+
+
+def take_apart(state: RunState, why: str) -> None:
+    """Mark in `state` that a change is no longer where phase 2 had brought it: phase 2 has to pass again before phase 3."""
+    if state.rolled_back is None and state.phases["2"].verdict != "pending":
+        state.phases["2"] = state.phases["2"].model_copy(update={"verdict": "fail", "why": why})
+        if state.phases["3"].verdict == "pass":
+            state.phases["3"] = PhaseState()
+
+
+def command(work: str) -> str:
+    """Return the command of a phase or an act, as a lease names it."""
+    return next((words for phase, words in COMMANDS.items() if phase == work), f"invoke {work}")
 
 
 def begin(state: RunState, phase: PhaseName) -> None:

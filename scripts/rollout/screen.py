@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rollout.environment import Environment
-from rollout.order import COMMANDS, PhaseName
+from rollout.order import COMMANDS, PhaseName, command
 
 if TYPE_CHECKING:
     from rollout.road.phase import Ended
@@ -137,7 +137,7 @@ def status(seen: dict[str, Any], *, as_json: bool) -> None:
     if run["rolled_back"]:
         console.print(f"rolled back at {run['rolled_back']['when']}: {run['rolled_back']['why']}")
     if lease is not None:
-        at_work = f"at work: {COMMANDS[lease['phase']]} of {lease['operator']} on {lease['host']} (pid {lease['pid']})"
+        at_work = f"at work: {command(lease['phase'])} of {lease['operator']} on {lease['host']} (pid {lease['pid']})"
         console.print(f"{at_work} since {lease['since']}")
     _observed(console, seen)
     rejects = seen["rejects"]

@@ -29,7 +29,8 @@ class Session:
     """The right to change a run. As a context manager it renews its lease from a thread until it is left.
 
     Left by a RolloutError, the phase gets the verdict fail; left by anything else (Ctrl-C, a defect), it stays
-    `running`, which the same command takes up again. `lost` is set when another took over: stop what you started.
+    `running`, which the same command takes up again. An act that is no phase (`phase` None) leaves no verdict.
+    `lost` is set when another took over: stop what you started.
     """
 
     store: ObjectStore
@@ -140,7 +141,7 @@ class Session:
     ) -> None:
         """Record a failure that nobody recorded, and release the lease; never hide the error that led here."""
         try:
-            if isinstance(error, RolloutError) and not isinstance(error, Fenced) and not self._ended:
+            if isinstance(error, RolloutError) and not isinstance(error, Fenced) and not self._ended and self.phase:
                 self.failed(error.observed)
             else:
                 self.release()
