@@ -17,4 +17,16 @@ namespace.add_collection(
         verify=sandbox.verify,
     )
 )
-namespace.add_collection(Collection("change", new=change.new, lint=change.lint, plan=change.plan, render=change.render))
+namespace.add_collection(
+    Collection(
+        "change",
+        new=change.new,
+        lint=change.lint,
+        plan=change.plan,
+        render=change.render,
+        revert=change.revert,
+        discard=change.discard,
+        pause=change.pause,
+        resume=change.resume,
+    )
+)

@@ -8,16 +8,18 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from commands.shared import DEBUG, ENV, JSON, known, told
+from commands.shared import CONFIRM, DEBUG, DRY, ENV, JSON, confirmed, known, told
 from rollout import environment, screen
 from rollout.engine import changes
 from rollout.environment import TIERS
 from rollout.review import lint as linter
 from rollout.review import outlook, scaffold, script
 from rollout.review import screen as pages
+from rollout.road import pausing, single
 
 NAMED = "environment that the commands proposed next are for"
 CHANGE = "the change's name, as its folder's"
+WHY = "the reason, for the journal"
 TIER = f"only this tier: {', '.join(TIERS)}"
 
 
@@ -99,6 +101,71 @@ def render(c: Context, env: str = "sandbox", change: str = "", host: str = "", d
         databases = [scratch[scaffold.choice("host", host, tuple(scratch))]]
     tier = databases[0].tier
     print(script.render(databases[0], next(f for f in found if f.tier == tier)), end="")
+
+@task(help={"env": ENV, "change": CHANGE, "dry_run": DRY, "why": WHY, "confirm": CONFIRM, "debug": DEBUG})
+@told
+def revert(
+    c: Context, env: str = "sandbox", change: str = "", dry_run: bool = False, why: str = "", confirm: str = "",
+    debug: bool = False,
+) -> None:  # fmt: skip
+    """Take one swapped change back, while blue has all traffic."""
+    _single(env, change, "revert", dry_run=dry_run, why=why, confirm=confirm)
+
+
+@task(help={"env": ENV, "change": CHANGE, "dry_run": DRY, "why": WHY, "confirm": CONFIRM, "debug": DEBUG})
+@told
+def discard(
+    c: Context, env: str = "sandbox", change: str = "", dry_run: bool = False, why: str = "", confirm: str = "",
+    debug: bool = False,
+) -> None:  # fmt: skip
+    """Drop what expand made of a change that is not swapped."""
+    _single(env, change, "discard", dry_run=dry_run, why=why, confirm=confirm)
+
+
+@task(help={"env": ENV, "change": CHANGE, "dry_run": DRY, "why": WHY, "debug": DEBUG})
+@told
+def pause(
+    c: Context, env: str = "sandbox", change: str = "", dry_run: bool = False, why: str = "", debug: bool = False
+) -> None:
+    """Have a change's copying wait until it is resumed."""
+    changes.find(change)
+    loaded = environment.load(env)
+    pausing.pause(loaded, change, screen.Screen(loaded, "2").line, why=why, dry_run=dry_run)
+    print(_after(f"next: invoke change.resume --change {change}", env, dry_run))
+
+
+@task(help={"env": ENV, "change": CHANGE, "dry_run": DRY, "debug": DEBUG})
+@told
+def resume(c: Context, env: str = "sandbox", change: str = "", dry_run: bool = False, debug: bool = False) -> None:
+    """Let a paused change's copying go on."""
+    changes.find(change)
+    loaded = environment.load(env)
+    pausing.resume(loaded, change, screen.Screen(loaded, "2").line, dry_run=dry_run)
+    print(_after("next: invoke status", env, dry_run))
+
+
+def _single(env: str, change: str, act: single.Act, *, dry_run: bool, why: str, confirm: str) -> None:
+    changes.find(change)
+    loaded = environment.load(env)
+    if not dry_run:
+        confirmed(loaded, confirm, f"{act} {change} of {env}")
+    view = screen.Screen(loaded, "rollback")
+    view.head(f"change.{act} {change}" + (" (dry run)" if dry_run else ""))
+    try:
+        ended = single.run(loaded, change, act, view.line, why=why, dry_run=dry_run)
+    finally:
+        view.close()
+    if dry_run or not ended.hosts:
+        print(_after(f"nothing to be {single.DONE[act]} ({ended.seconds:.1f} s)", env, dry_run))
+        return
+    loss = f"{ended.rejects} rows are left in the reject ledger alone" if ended.rejects else "lossless"
+    print(f"{single.DONE[act]} on {len(ended.hosts)} hosts in {ended.seconds:.1f} s, {loss}")
+    following = "invoke deploy --phase 2" if act == "revert" else "invoke status"
+    print(screen.for_environment(f"run {ended.run}\nnext: {following}", env))
+
+
+def _after(words: str, env: str, dry_run: bool) -> str:
+    return "dry run: nothing was changed" if dry_run else screen.for_environment(words, env)
 
 
 def _tiers(tier: str) -> list[str]:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +162,20 @@ def _observed(console: Console, seen: dict[str, Any]) -> None:
             or "nothing begun"
         )
         console.print(f"  {database['host']:<16} {told}")
+        for line in _of_changes(database):
+            console.print(Text(f"  {'':<16} {line}"))
+
+
+def _of_changes(database: dict[str, Any]) -> Iterator[str]:
+    """Yield what is to be known of single changes: whether each can be taken back without loss, and what is paused."""
+    for change, rows in database.get("at_risk", {}).items():
+        if database["changes"][change] == "swapped":
+            yield f"{change}: rollback is lossless: " + (f"no, {rows:,} rows at risk" if rows else "yes")
+        else:
+            yield f"{change}: {rows:,} rows were left behind by a rollback; they are in the reject ledger"
+    for change, pause in database.get("paused", {}).items():
+        why = f": {pause['why']}" if pause["why"] else ""
+        yield f"{change}: paused since {pause['since']} by {pause['who']}{why}"
 
 
 def servers(found: list[dict[str, Any]], *, as_json: bool) -> None:

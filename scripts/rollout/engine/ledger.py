@@ -152,7 +152,15 @@ def forget_checkpoints(connection: Connection, change: str) -> None:
     connection.execute("DELETE FROM rollout.checkpoints WHERE change = %s", (change,))
 
 
+def at_risk(connection: Connection) -> dict[str, int]:
+    """Return, by change that can still be taken back, how many rows a rollback would leave behind in the reject ledger."""
+    rows = connection.execute(
+        "SELECT r.change, count(*) AS n FROM rollout.rejects AS r JOIN rollout.changes AS c USING (change)"
+        " WHERE r.taken_back IS NULL AND c.stage NOT IN ('contracting', 'contracted') GROUP BY r.change"
+    ).fetchall()
+    return {str(row["change"]): int(row["n"]) for row in rows}
+
+
 def rejects(connection: Connection) -> int:
-    """Return how many rows the reject ledger holds that a rollback would leave behind."""
-    row = connection.execute("SELECT count(*) AS n FROM rollout.rejects WHERE taken_back IS NULL").fetchone()
-    return int(row["n"]) if row else 0
+    """Return how many rows of all changes the reject ledger holds that a rollback would leave behind."""
+    return sum(at_risk(connection).values())

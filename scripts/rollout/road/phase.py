@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout import checklist, environment, order, preflight, release, runs, traffic
-from rollout.engine import changes, ledger
+from rollout.engine import changes, controls, ledger
 from rollout.environment import Environment
 from rollout.errors import BadInput, Failed, RolloutError
 from rollout.haproxy import Client
@@ -169,16 +169,22 @@ def status(env: Environment) -> dict[str, Any]:
     seen["databases"] = [_database(database) for database in env.databases if database.host_set == "live"]
     rejects = [d["rejects"] for d in seen["databases"]]
     seen["rejects"] = None if None in rejects else sum(rejects)
+    seen["lossless"] = None if seen["rejects"] is None else seen["rejects"] == 0
     return seen
 
 
 def _database(database: environment.Database) -> dict[str, Any]:
-    told: dict[str, Any] = {"host": database.host, "tier": database.tier, "changes": {}, "rejects": 0}
+    """Return what a database's ledger says: each change's stage, rows at risk of those that are swapped, and pauses."""
+    told: dict[str, Any] = {"host": database.host, "tier": database.tier, "rejects": 0}
+    told |= {"changes": {}, "at_risk": {}, "paused": {}}
     try:
         with ledger.connect(database) as connection:
             if ledger.installed(connection):
                 told["changes"] = {c.name: ledger.stage(connection, c.name) for c in changes.plan(database.tier)}
-                told["rejects"] = ledger.rejects(connection)
+                risk = ledger.at_risk(connection)
+                told["at_risk"] = {n: risk.get(n, 0) for n, s in told["changes"].items() if s == "swapped" or n in risk}
+                told["rejects"] = sum(risk.values())
+                told["paused"] = {pause.change: pause.to_dict() for pause in controls.all_paused(connection)}
     except RolloutError as error:
         told["error"], told["rejects"] = error.observed, None
     return told
