@@ -130,7 +130,7 @@ def test_rendering_leaves_nothing_behind_and_runs(place: Place) -> None:
     before = place.catalogue()
     text = sections(script.render(place.target, place.change))
     assert place.catalogue() == before
-    own = {"content": ["copy chunk", "build", "validate", "copy chunk 2"], "queue": ["copy chunk", "validate"],
+    own = {"content": ["copy chunk", "build", "validate", "copy chunk 2"], "queue": ["copy chunk", "build", "validate"],
            "olap": ["indexes", "copy chunk", "validate"]}[place.tier]  # fmt: skip
     assert list(text) == ["make", "arm", *own, "compare", "swap", "compare, swapped", "revert", "contract", "discard"]
     place.require()

@@ -53,6 +53,8 @@ def of_rewrite(change: Change, statements: Statements) -> Iterator[Part]:
     yield from _ranges(statements, reverse=True)
     lock = [*sources, shape.target, *old, *statements.children(), *locks.revert]
     revert = [*statements.revert(), *_own(change, "revert")]
+    note = "Of a change that is compared and not swapped: nobody will swap soon, so the notes end."
+    yield Part("revert", note, [FORGET + literal(change.name), *statements.note(armed=False)], ACCESS_EXCLUSIVE, sources)
     yield Part("revert", "The swap, the other way; the shadow stays in step.", revert, ACCESS_EXCLUSIVE, lock)
     yield from _prepare_contract(change)
     for child, add, validate in statements.rebind_children():
@@ -96,15 +98,9 @@ def bound(statement: str) -> str:
 
 
 def _arm(change: Change, statements: Statements) -> Part:
-    shape = statements.shape
-    keys = statements.foreign_keys() if shape.partitioned else []  # of a partitioned table, while it is empty
-    lock = [
-        *statements.authorities(),
-        *(shape.foreign_key_tables if shape.partitioned else []),
-        *change.declaration.locks.expand,
-    ]
+    lock = [*statements.authorities(), *change.declaration.locks.expand]
     note = "From here on every write reaches the shadow. Writers wait, readers do not."
-    return Part("arm", note, [*keys, *statements.arm(), *_own(change, "expand")], SHARE_ROW_EXCLUSIVE, lock)
+    return Part("arm", note, [*statements.arm(), *_own(change, "expand")], SHARE_ROW_EXCLUSIVE, lock)
 
 
 def _copy(statements: Statements, bit: int) -> Iterator[Part]:
@@ -121,11 +117,11 @@ def _build(statements: Statements) -> Iterator[Part]:
     shape = statements.shape
     yield Part("build", OUTSIDE, [statement for _, statement in shape.after_copy])
     yield Part("build", "The indexes become constraints.", shape.constraints, ACCESS_EXCLUSIVE, [shape.target])
-    if not shape.partitioned:
-        keys = [f"{statement} NOT VALID" for statement in statements.foreign_keys()]
-        lock = [shape.target, *shape.foreign_key_tables]
-        yield Part("build", "Foreign keys out, unchecked yet.", keys, SHARE_ROW_EXCLUSIVE, lock)
-        yield Part("validate", ALONE, statements.validate())
+    lock = [shape.target, *shape.foreign_key_tables]
+    yield Part("build", "Foreign keys out, unchecked yet.", statements.foreign_keys(), SHARE_ROW_EXCLUSIVE, lock)
+    yield Part("validate", ALONE, statements.validate())
+    note = "The partitions' foreign keys become the whole table's; nothing is read for that."
+    yield Part("validate", note, statements.adopt(), SHARE_ROW_EXCLUSIVE, lock)
     yield Part("validate", ALONE, [f"ANALYZE {shape.target}"])
 
 

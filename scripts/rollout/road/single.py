@@ -157,7 +157,7 @@ def _act(env: Environment, session: Session, place: Place, act: Act, show: Show,
 def _compare(env: Environment, session: Session, place: Place, show: Show) -> None:
     """Compare both sides, as a rollback does; raise Failed when they differ."""
     session.check()
-    host, started, last = place.database.host, time.monotonic(), [0.0]
+    host, started, last = place.database.host, time.monotonic(), [time.monotonic()]
 
     def report(work: str, done: int, rate: float) -> None:
         if time.monotonic() - last[0] >= EVERY_SECONDS:
