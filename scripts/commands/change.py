@@ -158,8 +158,9 @@ def _single(env: str, change: str, act: single.Act, *, dry_run: bool, why: str, 
     if dry_run or not ended.hosts:
         print(_after(f"nothing to be {single.DONE[act]} ({ended.seconds:.1f} s)", env, dry_run))
         return
-    loss = f"{ended.rejects} rows are left in the reject ledger alone" if ended.rejects else "lossless"
-    print(f"{single.DONE[act]} on {len(ended.hosts)} hosts in {ended.seconds:.1f} s, {loss}")
+    lossless = ", lossless" if act == "revert" else ""
+    loss = f", {ended.rejects} rows are left in the reject ledger alone" if ended.rejects else lossless
+    print(f"{single.DONE[act]} on {', '.join(ended.hosts)} in {ended.seconds:.1f} s{loss}")
     following = "invoke deploy --phase 2" if act == "revert" else "invoke status"
     print(screen.for_environment(f"run {ended.run}\nnext: {following}", env))
 

@@ -67,6 +67,24 @@ def test_short_flags_stay() -> None:
     for name in ("finalize", "rollback"):
         assert {key: short(name).get(key) for key in "ed"} == {"e": "env", "d": "dry-run"}
     assert short("status")["e"] == short("checklist")["e"] == "env"
+    for name in ("plan", "lint", "render", "revert", "discard", "pause", "resume"):
+        assert short(f"change.{name}")["e"] == "env"
+        assert name == "plan" or short(f"change.{name}")["c"] == "change"
+
+
+def test_a_new_change_is_shown_before_it_is_written() -> None:
+    """A dry run prints the files and writes none of them; what it would write passes the linter's schema."""
+    folder = ROOT / "sql" / "queue" / "099_orders"
+    code, out, err = invoke("change.new", "-t", "queue", "-n", "099_orders", "-a", "public.orders", "--dry-run")
+    assert (code, err, folder.exists()) == (0, "", False)
+    assert out.startswith("sql/queue/099_orders/change.yml\n\n# What may stand here")
+    assert out.endswith("dry run: nothing was changed\n")
+
+
+def test_the_linter_passes_the_repository() -> None:
+    """Exit 0 and a line that says so; as JSON an empty list."""
+    assert invoke("change.lint") == (0, "nothing found\n", "")
+    assert invoke("change.lint", "--json") == (0, "[]\n", "")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +103,19 @@ def test_short_flags_stay() -> None:
         (["sandbox.up", "--scale", "-1"], "refused: --scale -1 (limit: 0 or more)"),
         (["sandbox.up", "--scale", "nan"], "refused: --scale nan (limit: 0 or more)"),
         (["sandbox.up", "--seed", "x"], "refused: --seed 'x' is no number"),
+        (["change.new", "--tier", "queu"], "refused: unknown tier 'queu' (did you mean queue?)"),
+        (["change.new", "-t", "queue", "-n", "003_x"], "refused: the number of 003_queue_partitioning is taken"),
+        (["change.new", "-e", "prod"], "refused: unknown environment 'prod'"),
+        (["change.lint", "--change", "003_queue"], "refused: no change has the folder '003_queue' (did you mean 003_queue_p"),
+        (["change.plan", "--tier", "quue"], "refused: unknown tier 'quue' (did you mean queue?)"),
+        (["change.plan"], "refused: the sandbox 'nosuch' is not up"),
+        (["change.render"], "refused: no change named"),
+        (["change.render", "-c", "003_queue_partitioning"], "refused: the sandbox 'nosuch' is not up"),
+        (["change.revert", "-c", "004"], "refused: no plan has a change '004' (did you mean 004_olap_performance?)"),
+        (["change.revert", "-c", "004_olap_performance", "-e", "production"], "refused: not confirmed: revert 004_olap_perf"),
+        (["change.discard", "-c", "004_olap_performance", "-e", "staging"], "refused: not confirmed: discard 004_olap_perf"),
+        (["change.pause", "-c", "004_olap_performance"], "refused: the sandbox 'nosuch' is not up"),
+        (["change.resume"], "refused: no change named"),
     ],
 )
 def test_what_cannot_be_is_refused(words: list[str], told: str) -> None:

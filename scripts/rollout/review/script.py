@@ -115,7 +115,7 @@ def _transactions(part: Part) -> Iterator[str]:
     if part.together or part.mode:
         locks = [f"LOCK TABLE {relation} IN {part.mode} MODE;" for relation in part.relations]
         yield "\n".join(["BEGIN;", *locks, *statements, "COMMIT;\n"])
-    else:
+    elif statements:
         yield "\n".join(statements) + "\n"
 
 
