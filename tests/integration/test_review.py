@@ -17,7 +17,7 @@ from rollout.engine import changes, ledger
 from rollout.engine.stages import Stages
 from rollout.environment import Database, Settings
 from rollout.errors import BadInput, Failed, Refused
-from rollout.review import outlook, parts, script
+from rollout.review import outlook, parts, scaffold, script
 
 SETTINGS = {"stall_budget_total_ms": 5000, "stall_budget_once_ms": 500, "lock_attempts_max": 30, "chunk_target_ms": 20,
             "blocker_transaction_max_seconds": 1.0, "blocker_wait_max_seconds": 5.0, "terminate_blockers": False,
@@ -253,3 +253,17 @@ def test_the_outlook_sees_what_changed_since(queue: Place) -> None:
     refused = queue.look().refused
     assert "public.jobs is not as it was found: column more is additional" in refused
     assert refused[-1] == "its files changed since it was expanded here"
+
+
+@pytest.mark.parametrize("kind", ["ddl", "index", "function"])
+def test_a_new_change_runs_as_it_is_written(queue: Place, tmp_path: Path, kind: str) -> None:
+    """Files of comments alone are no error: rendered, expanded and discarded."""
+    folder = tmp_path / "005_orders"
+    folder.mkdir()
+    for name, text in scaffold.draft("queue", "005_orders", "public.orders", kind).files.items():
+        (folder / name).write_text(text)
+    queue.change = changes.load("queue", folder)
+    assert script.render(queue.target, queue.change)
+    with queue.stages() as stages:
+        assert stages.expand().stage == "compared"
+        assert stages.discard().changed
