@@ -57,9 +57,10 @@ SELECT jsonb_build_object(
                 ) ORDER BY g.grantee, g.privilege_type) FROM pg_class AS q, aclexplode(q.relacl) AS g
                 WHERE q.oid = pg_get_serial_sequence(c.oid::regclass::text, a.attname)::regclass AND g.grantee <> q.relowner
             ),
-            -- What = calls equal, bit for bit: only then is a hash of the value a proof of the value.
+            -- What = calls equal is equal bit for bit: only then is a hash of the value a proof of the value. (jsonb's = is all but
+            -- that, 1.0 and 1.00 in it are one number; its bytes would double the price of a comparison.)
             'exact', (coalesce(base.typname, ty.typname) IN (
-                'int2', 'int4', 'int8', 'bool', 'uuid', 'date', 'timestamp', 'timestamptz', 'bytea', 'inet', 'cidr', 'macaddr', 'oid'
+                'int2', 'int4', 'int8', 'bool', 'uuid', 'date', 'timestamp', 'timestamptz', 'bytea', 'inet', 'cidr', 'macaddr', 'oid', 'jsonb'
             ) OR (coalesce(base.typname, ty.typname) IN ('text', 'varchar') AND (
                 SELECT co.collisdeterministic FROM pg_collation AS co WHERE co.oid = a.attcollation
             )) OR coalesce(base.typtype, ty.typtype) = 'e')
