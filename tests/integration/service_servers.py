@@ -150,7 +150,7 @@ class Servers:
         numbers = dict.fromkeys(Settings.model_fields, 1)
         words = dict.fromkeys(("release_before", "release_after"), "v1")
         commands = ("release_build_command", "release_start_command", "release_stop_command")
-        lists = {name: ["true"] for name in (*commands, "release_application_names")}
+        lists = {name: ["true"] for name in (*commands, "release_application_names")} | {"throttle_ignored_replicas": []}
         return Environment.model_validate(
             {
                 "name": "sandbox",
