@@ -82,20 +82,25 @@ def full(
     return result
 
 
-def dirty(connection: Connection, statements: Statements, most: int) -> Compared:
-    """Compare at most `most` of the writes noted since the last comparison, in the caller's transaction."""
+def given(statements: Statements) -> list[tuple[str, bytes]]:
+    """Return, for each source, its name and what compares given keys: to be written before a lock is held."""
+    sides = statements.shape.sides
+    return [(side.source_name, statements.compare(side, "given", reverse=False).encode()) for side in sides]
+
+
+def dirty(connection: Connection, change: str, queries: list[tuple[str, bytes]], most: int) -> Compared:
+    """Compare at most `most` of the writes noted since the last comparison, in the caller's transaction.
+
+    `queries`: see `given`.
+    """
     result, started = Compared(), time.monotonic()
-    change, sides = statements.shape.change, statements.shape.sides
     # What one source's key stands for may show the row of another one: a key is compared in all of them.
-    taken = [
-        row for side in sides for row in connection.execute(TAKE_DIRTY, (change, side.source_name, most)).fetchall()
-    ]
+    taken = [row for source, _ in queries for row in connection.execute(TAKE_DIRTY, (change, source, most)).fetchall()]
     keys = sorted({str(row["key"]) for row in taken})
-    for side in sides if keys else []:
-        query = statements.compare(side, "given", reverse=False)
-        found = connection.execute(query.encode(), {"keys": keys, "most": DIFFERENCES_MAX}, prepare=False).fetchall()
+    for source, query in queries if keys else []:
+        found = connection.execute(query, {"keys": keys, "most": DIFFERENCES_MAX}, prepare=False).fetchall()
         result.rows += len(keys)
-        result.differing += [f"{side.source_name}: {row['key']}" for row in found]
+        result.differing += [f"{source}: {row['key']}" for row in found]
     result.seconds = time.monotonic() - started
     return result
 
@@ -127,13 +132,13 @@ def left(connection: Connection, change: str, most: int) -> int:
 
 def shrink_dirty(connection: Connection, statements: Statements, fence: Fence) -> Compared:
     """Compare dirty keys without a lock until few are left, so that little is left to do under the swap's lock."""
-    total, change = Compared(), statements.shape.change
+    total, change, queries = Compared(), statements.shape.change, given(statements)
     for _ in range(DIRTY_PASSES_MAX):
         if left(connection, change, DIRTY_UNDER_LOCK_MAX + 1) <= DIRTY_UNDER_LOCK_MAX:
             return total
         with connection.transaction():
             ledger.check(connection, fence)
-            one = dirty(connection, statements, DIRTY_BATCH)
+            one = dirty(connection, change, queries, DIRTY_BATCH)
         total.rows, total.differing = total.rows + one.rows, total.differing + one.differing
         if total.differing:
             return total

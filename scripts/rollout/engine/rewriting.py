@@ -110,15 +110,18 @@ class Rewriting(Acting):
         statements = self.statements
         relations = [*statements.authorities(), statements.shape.target, *statements.children()]
 
+        # All that can be worked out before anybody waits.
+        queries, names = comparison.given(statements), [*statements.note(armed=False), *statements.swap()]
+
         def exchange() -> None:
             self._as_found(statements, "since it was expanded")
-            result = comparison.dirty(self.connection, statements, comparison.DIRTY_UNDER_LOCK_MAX)
+            result = comparison.dirty(self.connection, self.change.name, queries, comparison.DIRTY_UNDER_LOCK_MAX)
             differing.extend(result.differing)
             if differing:
                 raise Differs
             if comparison.left(self.connection, self.change.name, 1):
                 raise TooDirty
-            self.run([*statements.note(armed=False), *statements.swap()])
+            self.run(names)
             self._as_declared(statements)
 
         self._as_found(statements, "since it was expanded")  # before anybody waits, and again under the lock
@@ -146,9 +149,10 @@ class Rewriting(Acting):
         relations = [*statements.authorities(), shape.target, *old, *statements.children()]
 
         read(self.connection, shape.new_schema, shape.name)  # so that what verifies under the lock is planned already
+        names = statements.revert()
 
         def exchange() -> None:
-            self.run(statements.revert())
+            self.run(names)
             self._as_found(statements, "after the revert")
 
         return self.locked("revert", "copied", ACCESS_EXCLUSIVE, relations=relations, before=exchange)
