@@ -249,7 +249,8 @@ class Statements:
         else:
             changed = _changed(side.key)
         return render(
-            "sync.sql.j2", function=self.shape.function(f"forward_{side.bit}"), columns=columns, reread=side.reread,
+            "sync.sql.j2",
+            side=side, function=self.shape.function(f"forward_{side.bit}"), columns=columns, reread=side.reread,
             source=side.relation, source_key=side.key, to=self.shape.target, mapping=side.forward, key=self.shape.key,
             key_mapping=keys, nullable=self.shape.nullable_key, values=[c for c in side.forward if c not in keys],
             key_changed=changed, copying=True, survives=[], rejects=False, attempts=ATTEMPTS, arbiter=self._arbiter(),
@@ -265,7 +266,8 @@ class Statements:
         lossy = [f"f.{ident(c)} IS DISTINCT FROM NEW.{ident(c)}" for c in side.lossy]
         lossy += [f"NEW.{ident(c)} IS DISTINCT FROM ({d})" for c, d in side.defaults.items()]
         return render(
-            "sync.sql.j2", function=self.shape.function(f"reverse_{side.bit}"), columns=columns, reread=side.reread,
+            "sync.sql.j2",
+            side=side, function=self.shape.function(f"reverse_{side.bit}"), columns=columns, reread=side.reread,
             source=self.shape.target, source_key=side.held_key, to=side.old, mapping=side.back, key=side.key,
             key_mapping={k: side.back[k] for k in side.key}, nullable=[], values=[c for c in side.back if c not in side.key],
             key_changed=_changed(side.held_key), copying=False, survives=side.held_key if self.shape.partitioned else [],
