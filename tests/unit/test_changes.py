@@ -7,29 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from edits import edit
 
 from rollout.engine import changes
-from rollout.environment import ROOT, TIERS
+from rollout.environment import TIERS
 from rollout.errors import BadInput
 
 QUEUE = "003_queue_partitioning"
-
-
-@pytest.fixture
-def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Copy the repository's changes to where a test may damage them."""
-    folder = tmp_path / "sql"
-    shutil.copytree(ROOT / "sql", folder)
-    monkeypatch.setattr(changes, "ROOT", tmp_path)
-    monkeypatch.setattr(changes, "SQL", folder)
-    return folder
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    """Replace text that must be there."""
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
 
 
 def test_the_plans_as_they_are() -> None:

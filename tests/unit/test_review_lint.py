@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from edits import edit
 
-from rollout.engine import changes
-from rollout.environment import ROOT
 from rollout.errors import BadInput
 from rollout.review import lint, scaffold, squawk
 
@@ -25,16 +23,6 @@ sources:
 
 
 @pytest.fixture
-def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Copy the repository's changes to where a test may damage them."""
-    folder = tmp_path / "sql"
-    shutil.copytree(ROOT / "sql", folder)
-    monkeypatch.setattr(changes, "ROOT", tmp_path)
-    monkeypatch.setattr(changes, "SQL", folder)
-    return folder
-
-
-@pytest.fixture
 def orders(sql: Path) -> Callable[..., list[str]]:
     """Write a rewrite of public.orders with these lines under its source and its target; return what is found."""
 
@@ -47,13 +35,6 @@ def orders(sql: Path) -> Callable[..., list[str]]:
         return [str(f).replace("sql/queue/005_orders/", "") for f in lint.findings(["queue"], "005_orders")]
 
     return written
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    """Replace text that must be there."""
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new, 1))
 
 
 def test_nothing_is_wrong_with_the_changes_as_they_are() -> None:

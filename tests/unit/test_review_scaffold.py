@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,8 @@ import yaml
 
 from rollout.engine import changes
 from rollout.engine.declaration import Declaration
-from rollout.environment import ROOT
 from rollout.errors import BadInput
 from rollout.review import scaffold
-
-
-@pytest.fixture
-def sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Copy the repository's changes to where a test may add to them."""
-    folder = tmp_path / "sql"
-    shutil.copytree(ROOT / "sql", folder)
-    monkeypatch.setattr(changes, "ROOT", tmp_path)
-    monkeypatch.setattr(changes, "SQL", folder)
-    return folder
 
 
 @pytest.mark.parametrize("kind", scaffold.KINDS)

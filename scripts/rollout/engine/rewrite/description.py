@@ -104,7 +104,6 @@ class Description(_Read):
     Lists of dicts are what only statements are made of.
     """
 
-    oid: int
     schema_: str
     name: str
     relation: str
@@ -122,7 +121,6 @@ class Description(_Read):
     partition_key: str | None
     is_partition: bool
     inherits: bool
-    composite_type: int | None
     rows: int
     partitions: list[dict[str, Any]]
     columns: list[Column]

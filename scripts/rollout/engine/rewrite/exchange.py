@@ -69,12 +69,13 @@ def shape(
     late = _late_checks(first, target, leave, exchange, say)
     after_copy, constraints = ([], []) if partitioned else _after_copy(target, key, say)
     foreign_keys, foreign_tables = _foreign_keys(first, target, renamed, leave, exchange)
-    for table in tables:
+    for source, table, side in zip(sources, tables, sides, strict=True):
+        names = resolve.renames(source, table)
         _triggers(table, target, leave, exchange, first=table is first)
-        _sequences(table, target, resolve.renames(sources[tables.index(table)], table), home, exchange)
-        _grants(table, target, resolve.renames(sources[tables.index(table)], table), exchange, say)
-        _publications(table, target, renamed, leave, exchange)
-        _views(table, sides[tables.index(table)], target.relation, len(sides) > 1, leave, exchange, say)
+        _sequences(table, target, names, home, exchange)
+        _grants(table, target, names, exchange, say)
+        _publications(table, target, names, leave, exchange)
+        _views(table, side, target.relation, len(sides) > 1, leave, exchange, say)
     sides = [
         side.model_copy(update={
             "moving": bool([k for k in key if k not in side.held_key]),

@@ -7,7 +7,7 @@ a refusal, by name, before the declaration changes anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -56,7 +56,7 @@ class Making:
             )
         self._twin(first, tables[0])
         self._declared(first, tables[0])
-        target = self._target()
+        target = self._read()
         return exchange.shape(self.change, self.declaration, tables, target, self.defaults, self._say)
 
     def _source(self, source: Source) -> Description:
@@ -243,9 +243,6 @@ class Making:
             kind = "UNIQUE" if strict else "UNIQUE NULLS NOT DISTINCT"
         self._say(f"ALTER TABLE {self.target} ADD CONSTRAINT {ident(name)} {kind} ({carry.names(key)})")
 
-    def _target(self) -> Description:
-        return self._read()
-
     def _read(self) -> Description:
         found = read(self.connection, self.schema, self.name)
         assert found is not None
@@ -254,9 +251,6 @@ class Making:
     def _say(self, statement: str) -> None:
         self.said.append(statement)
         self.connection.execute(statement.encode())
-
-
-Say = Callable[[str], None]
 
 
 def _without(facts: dict[str, str], leave: set[str], *prefixes: str) -> dict[str, str]:

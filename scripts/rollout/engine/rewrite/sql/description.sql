@@ -1,7 +1,6 @@
 -- One relation, whole, as a JSON document: what a successor has to carry and what stands on it. Postgres 15 to 18. The caller
 -- sets search_path to pg_catalog, so that every definition names schemas.
 SELECT jsonb_build_object(
-    'oid', c.oid::bigint,
     'schema', n.nspname,
     'name', c.relname,
     'relation', c.oid::regclass::text,
@@ -23,7 +22,6 @@ SELECT jsonb_build_object(
     'partition_key', CASE WHEN c.relkind = 'p' THEN pg_get_partkeydef(c.oid) END,
     'is_partition', c.relispartition,
     'inherits', EXISTS (SELECT FROM pg_inherits WHERE (inhrelid = c.oid OR inhparent = c.oid) AND c.relkind <> 'p'),
-    'composite_type', (SELECT oid::bigint FROM pg_type WHERE typrelid = c.oid),
     'rows', greatest(c.reltuples, 0)::bigint,
     'partitions', coalesce((
         SELECT jsonb_agg(jsonb_build_object(
