@@ -47,6 +47,12 @@ class Database(_Strict):
     user: str
     passfile: str
     app_role: str
+    worker_role: str | None = None  # works the queue of all tenants; a second role of the application
+
+    @property
+    def app_roles(self) -> list[str]:
+        """Return the roles under which the application connects."""
+        return [self.app_role] if self.worker_role is None else [self.app_role, self.worker_role]
 
     def conninfo(self, application_name: str = "rollout") -> str:
         """Return a libpq connection string; the password stays in the passfile."""

@@ -35,7 +35,7 @@ def live(environment: Environment) -> list[Database]:
 def database_sessions(environment: Environment, window: Window) -> Verdict:
     """No session of the application waits for a lock longer than the stall budget of a change."""
     limit = environment.settings.stall_budget_total_ms
-    seen = {d.host: ask(d, "gate_sessions.sql", {"app_role": d.app_role})[0] for d in live(environment)}
+    seen = {d.host: ask(d, "gate_sessions.sql", {"app_roles": d.app_roles})[0] for d in live(environment)}
     facts: dict[str, Any] = {
         host: {
             "sessions": int(row["sessions"]),

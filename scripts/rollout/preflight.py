@@ -25,7 +25,7 @@ SELECT current_setting('server_version_num')::int AS version, current_setting('s
     pg_has_role(current_user, 'pg_monitor', 'member') AS monitors,
     has_database_privilege(current_database(), 'CREATE') AS creates,
     (SELECT rolcreatedb FROM pg_roles WHERE rolname = current_user) AS creates_databases,
-    (SELECT count(*) FROM pg_roles WHERE rolname = %s) AS app_roles,
+    (SELECT coalesce(array_agg(rolname::text), '{}') FROM pg_roles WHERE rolname = ANY (%s)) AS app_roles,
     pg_is_in_recovery() AS replica
 """
 Finding = dict[str, Any]
@@ -106,7 +106,7 @@ def _database(database: Database) -> tuple[bool, str]:
     # A staging database is replaced by the restore, and one that was interrupted may have left none: its server is asked.
     asked = database if database.host_set == "live" else database.model_copy(update={"dbname": MAINTENANCE})
     with psycopg.connect(asked.conninfo(), autocommit=True) as connection:
-        row = connection.execute(ROLE, (database.app_role,)).fetchone()
+        row = connection.execute(ROLE, (database.app_roles,)).fetchone()
     assert row is not None
     version, shown, monitors, creates, creates_databases, app_roles, replica = row
     wrong = [
@@ -115,7 +115,7 @@ def _database(database: Database) -> tuple[bool, str]:
             (version < OLDEST_POSTGRES, "too old"),
             (not monitors, f"{database.user} is no member of pg_monitor"),
             (database.host_set == "live" and not creates, f"{database.user} may not create schemas"),
-            (app_roles != 1, f"no role {database.app_role}"),
+            *((role not in app_roles, f"no role {role}") for role in database.app_roles),
             (database.host_set == "staging" and not creates_databases, f"{database.user} may not create databases"),
             (replica, "a replica"),
         )

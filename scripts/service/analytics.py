@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.requests import Fields, answer, fields, parameter, stores_of
+from service.requests import Fields, actor, answer, fields, parameter, queried, stores_of
 
 _CAMPAIGN = ("sent", "delivered", "opened_tracked", "clicked_tracked", "replied", "bounced")
 _BILLING = ("emails_sent", "campaigns_used", "leads_used")
@@ -20,7 +20,7 @@ async def record(request: Request) -> Response:
         **{name: int(given.get(name, 0)) for name in (*_CAMPAIGN, *_BILLING)},
     }
     stores = stores_of(request)
-    async with stores.transaction("olap") as connection:
+    async with stores.transaction("olap", actor(request, given["tenant_id"])) as connection:
         billing = await stores.first(connection, "olap", "add_billing_counters", values)
         values["billing_id"] = billing["id"] if billing else None
         await stores.first(connection, "olap", "lock_campaign", values)
@@ -30,9 +30,9 @@ async def record(request: Request) -> Response:
 
 
 async def campaigns(request: Request) -> Response:
-    """GET /dashboards/campaigns?company_id=: the company's campaigns and their counters (at most 100)."""
+    """GET /dashboards/campaigns?company_id=&tenant_id=: the company's campaigns and their counters (at most 100)."""
     stores = stores_of(request)
-    async with stores.transaction("olap") as connection:
+    async with stores.transaction("olap", queried(request)) as connection:
         values = {"company_id": parameter(request, "company_id")}
         return answer({"campaigns": await stores.rows(connection, "olap", "campaign_dashboard", values)})
 
@@ -40,6 +40,6 @@ async def campaigns(request: Request) -> Response:
 async def billing(request: Request) -> Response:
     """GET /dashboards/billing?tenant_id=: the tenant's latest 24 periods."""
     stores = stores_of(request)
-    async with stores.transaction("olap") as connection:
+    async with stores.transaction("olap", queried(request)) as connection:
         values = {"tenant_id": parameter(request, "tenant_id")}
         return answer({"periods": await stores.rows(connection, "olap", "billing_dashboard", values)})

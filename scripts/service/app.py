@@ -17,7 +17,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import analytics, campaigns, jobs, messages
-from service.queries import TIERS
 from service.references import InvalidReferences
 from service.requests import answer, stores_of
 from service.stores import Stores
@@ -67,16 +66,16 @@ async def version(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """GET /ready: 200 when all tiers and Redis answer, else 503 with the ones that do not."""
+    """GET /ready: 200 when all pools and Redis answer, else 503 with the ones that do not."""
     stores = stores_of(request)
     found: dict[str, str] = {}
-    for tier in TIERS:
+    for pool in stores.pools:
         try:
-            async with stores.transaction(tier) as connection:
+            async with stores.transaction(pool) as connection:
                 await connection.execute("SELECT 1")
-            found[tier] = "ok"
+            found[pool] = "ok"
         except (psycopg.Error, OSError) as error:  # PoolTimeout is a psycopg.OperationalError
-            found[tier] = type(error).__name__
+            found[pool] = type(error).__name__
     try:
         await stores.redis.ping()
         found["redis"] = "ok"

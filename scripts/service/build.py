@@ -1,6 +1,6 @@
 """Build a release: a folder with a copy of the code, the release's SQL and a RELEASE file with its digest.
 
-Usage: python -m service.build --release v1|v2 --into DIR
+Usage: python -m service.build --release v0|v1|v2 --into DIR
 """
 
 from __future__ import annotations
@@ -82,8 +82,12 @@ def _assemble(release: str, made: Path) -> None:
     for name in CARRIED:
         shutil.copyfile(LIBRARY / name, made / "rollout" / name)
     shutil.copyfile(RELEASES / release / "release.json", made / "sql" / "release.json")
+    # A release may differ from another by its flags alone.
+    statements = json.loads((RELEASES / release / "release.json").read_text()).get("statements_of", release)
     for tier in TIERS:
-        sources = [p for p in (RELEASES / "common" / f"{tier}.sql", RELEASES / release / f"{tier}.sql") if p.exists()]
+        sources = [
+            p for p in (RELEASES / "common" / f"{tier}.sql", RELEASES / statements / f"{tier}.sql") if p.exists()
+        ]
         text = "\n".join(p.read_text() for p in sources)
         parse(text)
         (made / "sql" / f"{tier}.sql").write_text(text)

@@ -6,7 +6,7 @@ from psycopg.types.json import Jsonb
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.requests import Fields, answer, fields, identifier, stores_of
+from service.requests import Fields, actor, answer, fields, identifier, stores_of
 
 
 async def create(request: Request) -> Response:
@@ -31,7 +31,7 @@ async def create(request: Request) -> Response:
         for lead in given.get("leads", [])
     ]
     stores = stores_of(request)
-    async with stores.transaction("oltp", tenant_id) as connection:
+    async with stores.transaction("oltp", actor(request, tenant_id)) as connection:
         await stores.run(connection, "oltp", "create_campaign", campaign)
         if leads:
             await stores.run(connection, "oltp", "create_leads", {"tenant_id": tenant_id, "leads": Jsonb(leads)})

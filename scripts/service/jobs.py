@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.requests import answer, fields, identifier, parameter, stores_of
+from service.requests import actor, answer, fields, identifier, parameter, stores_of
 from service.stores import Row, Stores
 
 DEAD_LETTER = "queue:dead-letter"
@@ -53,8 +53,9 @@ async def enqueue(request: Request) -> Response:
         "run": given.get("run") or datetime.now(UTC),
         "tenant_id": _tenant(given["payload"]),
     }
-    stores = stores_of(request)
-    async with stores.transaction("queue", job["tenant_id"]) as connection:
+    # A job of no tenant is the platform's own; whether the application may enqueue one is for the database to say.
+    stores, acting = stores_of(request), actor(request, job["tenant_id"]) if job["tenant_id"] else None
+    async with stores.transaction("queue", acting) as connection:
         await stores.run(connection, "queue", "enqueue", job)
     return answer({"id": job["id"], "status": "queued"}, 201)
 
@@ -73,7 +74,7 @@ async def move(request: Request) -> Response:
     if not limit.isdecimal() or not 0 < int(limit) <= MOVE_LIMIT_MAX:
         raise HTTPException(400, f"limit is 1 to {MOVE_LIMIT_MAX}, not {limit!r}")
     stores = stores_of(request)
-    async with stores.transaction("queue") as connection:
+    async with stores.work() as connection:
         ready = await stores.rows(connection, "queue", "move", {"limit": int(limit)})
         if ready:
             await _push(stores, sorted(ready, key=lambda job: (job["priority"], job["created"])))
@@ -135,7 +136,7 @@ async def _attempt(stores: Stores, entry: str) -> str | None:
     """Claim and work the job of an entry in one transaction; return its outcome, None when its row is locked, `stale`
     when Postgres does not say that it is to be worked."""
     popped = json.loads(entry)
-    async with stores.transaction("queue") as connection:
+    async with stores.work() as connection:
         job = await stores.first(connection, "queue", "claim", {"id": popped["id"]})
         if job is None:
             known = await stores.first(connection, "queue", "status_of", {"id": popped["id"]})

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.references import COLUMNS
-from service.requests import Fields, answer, fields, identifier, stores_of
+from service.requests import Fields, actor, answer, fields, identifier, queried, stores_of
 from service.stores import Connection, Row, Stores
 
 _COLUMNS = (
@@ -46,7 +46,7 @@ async def record(request: Request) -> Response:
     message = _message(given)
     stores = stores_of(request)
     outcomes = await stores.references.check(message["tenant_id"], message) if stores.references else {}
-    async with stores.transaction("content", message["tenant_id"]) as connection:
+    async with stores.transaction("content", actor(request, message["tenant_id"])) as connection:
         stored = await _store(stores, connection, message, given)
         if stores.references:
             await stores.references.record(connection, message["storage_key"], outcomes)
@@ -60,8 +60,8 @@ async def reply(request: Request) -> Response:
     same. What the request itself refers to takes its place, where a release checks references.
     """
     given = await fields(request)
-    stores = stores_of(request)
-    async with stores.transaction("content", given.get("tenant_id")) as connection:
+    stores, acting = stores_of(request), actor(request, given.get("tenant_id"))
+    async with stores.transaction("content", acting) as connection:
         parent = await stores.first(connection, "content", "read_message", _key(request))
         if parent is None:
             raise HTTPException(404, "no such message")
@@ -81,7 +81,7 @@ async def reply(request: Request) -> Response:
     )
     # Between two transactions: while oltp is asked, no locks are held on content.
     outcomes = await stores.references.check(message["tenant_id"], own) if stores.references else {}
-    async with stores.transaction("content", given.get("tenant_id")) as connection:
+    async with stores.transaction("content", acting) as connection:
         stored = await _store(stores, connection, message, given)
         if stores.references:
             await stores.references.record(connection, message["storage_key"], outcomes)
@@ -89,10 +89,10 @@ async def reply(request: Request) -> Response:
 
 
 async def set_status(request: Request) -> Response:
-    """PATCH /messages/{key}: a new status, wherever the message lives. Answer 200, or 404."""
+    """PATCH /messages/{key}: a new status of a tenant's message, wherever the message lives. Answer 200, or 404."""
     given = await fields(request, "status")
     stores = stores_of(request)
-    async with stores.transaction("content", given.get("tenant_id")) as connection:
+    async with stores.transaction("content", actor(request, given.get("tenant_id"))) as connection:
         values = {**_key(request), "status": given["status"]}
         updated = await stores.first(connection, "content", "set_status", values)
     if updated is None:
@@ -101,10 +101,10 @@ async def set_status(request: Request) -> Response:
 
 
 async def read(request: Request) -> Response:
-    """GET /messages/{key}: the message, its content and its attachments (content as base64). Answer 200, or 404."""
+    """GET /messages/{key}?tenant_id=: the message, its content and its attachments (content as base64). Answer 200, or 404."""
     stores = stores_of(request)
     key = _key(request)
-    async with stores.transaction("content", request.query_params.get("tenant_id")) as connection:
+    async with stores.transaction("content", queried(request)) as connection:
         message = await stores.first(connection, "content", "read_message", key)
         if message is None:
             raise HTTPException(404, "no such message")
@@ -120,11 +120,11 @@ async def read(request: Request) -> Response:
 
 
 async def thread(request: Request) -> Response:
-    """GET /messages/{key}/thread: the thread's messages, the first one first (at most 200, 20 deep). Answer 200, or
+    """GET /messages/{key}/thread?tenant_id=: the thread's messages, the first one first (at most 200, 20 deep). Answer 200, or
     404.
     """
     stores = stores_of(request)
-    async with stores.transaction("content", request.query_params.get("tenant_id")) as connection:
+    async with stores.transaction("content", queried(request)) as connection:
         found = await stores.rows(connection, "content", "read_thread", _key(request))
     if not found:
         raise HTTPException(404, "no such message")

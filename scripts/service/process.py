@@ -1,6 +1,6 @@
 """One process of the application: reads its configuration, serves until SIGTERM, finishes what is in flight.
 
-Environment: ROLLOUT_APP_HOST, ROLLOUT_APP_PORT, ROLLOUT_APP_COLOUR, ROLLOUT_APP_{OLTP,CONTENT,QUEUE,OLAP}_DSN,
+Environment: ROLLOUT_APP_HOST, ROLLOUT_APP_PORT, ROLLOUT_APP_COLOUR, ROLLOUT_APP_{OLTP,CONTENT,QUEUE,OLAP,WORKER}_DSN,
 ROLLOUT_APP_REDIS_URL; optional ROLLOUT_APP_GRACE_SECONDS (how long health says 503 before the port closes; default 1).
 """
 
@@ -19,7 +19,7 @@ import uvicorn
 from service import queries
 from service.app import create
 from service.build import digest
-from service.stores import Stores
+from service.stores import WORKER, Stores
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Configuration:
 
 def configuration(environ: Mapping[str, str]) -> Configuration:
     """Read the configuration; raise ValueError that names the variables which are missing or wrong."""
-    needed = ["HOST", "PORT", "COLOUR", "REDIS_URL", *(f"{tier.upper()}_DSN" for tier in queries.TIERS)]
+    stores = (*queries.TIERS, WORKER)
+    needed = ["HOST", "PORT", "COLOUR", "REDIS_URL", *(f"{name.upper()}_DSN" for name in stores)]
     missing = [f"ROLLOUT_APP_{name}" for name in needed if not environ.get(f"ROLLOUT_APP_{name}")]
     if missing:
         raise ValueError(f"not set: {', '.join(missing)}")
@@ -47,7 +48,7 @@ def configuration(environ: Mapping[str, str]) -> Configuration:
         host=environ["ROLLOUT_APP_HOST"],
         port=int(port),
         colour=environ["ROLLOUT_APP_COLOUR"],
-        dsns={tier: environ[f"ROLLOUT_APP_{tier.upper()}_DSN"] for tier in queries.TIERS},
+        dsns={name: environ[f"ROLLOUT_APP_{name.upper()}_DSN"] for name in stores},
         redis_url=environ["ROLLOUT_APP_REDIS_URL"],
         grace_seconds=float(environ.get("ROLLOUT_APP_GRACE_SECONDS", "1")),
     )

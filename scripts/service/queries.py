@@ -13,11 +13,14 @@ _NAME = re.compile(r"^-- name: ([a-z_]+)\s*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Release:
-    """What sets one release apart: its version, where it looks for tables, and its statements by tier and name."""
+    """What sets one release apart: its version, where it looks for tables, whether it names the tenant in every
+    transaction (else on oltp alone), and its statements by tier and name.
+    """
 
     version: str
     search_path: str
     checks_references: bool
+    sets_tenant: bool
     sha256: str
     statements: dict[str, dict[str, list[bytes]]]
 
@@ -51,6 +54,7 @@ def read(folder: Path) -> Release:
         version=about["version"],
         search_path=about["search_path"],
         checks_references=about["checks_references"],
+        sets_tenant=about["sets_tenant"],
         sha256=about["sha256"],
         statements={tier: parse((folder / "sql" / f"{tier}.sql").read_text()) for tier in TIERS},
     )

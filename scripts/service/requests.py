@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import uuid
 from datetime import datetime
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.stores import Stores
+from service.stores import Actor, Stores
 
 Fields = dict[str, Any]
 
@@ -51,6 +52,38 @@ def identifier(value: str | None = None) -> str:
         return str(uuid.UUID(value)) if value is not None else str(uuid.uuid4())
     except (ValueError, AttributeError, TypeError):
         raise HTTPException(400, f"not a UUID: {value!r}") from None
+
+
+def actor(request: Request, tenant_id: Any) -> Actor | None:
+    """Return in whose name a request is served: the tenant that it names, and what its headers and address tell.
+
+    None when it names no tenant and the release does not insist. Raise 400 when it has to, or names no UUID.
+    """
+    if tenant_id is None:
+        if stores_of(request).release.sets_tenant:
+            raise HTTPException(400, "missing: tenant_id")
+        return None
+    user_id = request.headers.get("x-user-id")
+    return Actor(
+        tenant_id=identifier(tenant_id),
+        user_id=identifier(user_id) if user_id else "",
+        session_id=request.headers.get("x-session-id", ""),
+        ip_address=_address(request),
+        user_agent=request.headers.get("user-agent", ""),
+    )
+
+
+def queried(request: Request) -> Actor | None:
+    """Return in whose name a request is served that has its tenant in the query."""
+    return actor(request, request.query_params.get("tenant_id"))
+
+
+def _address(request: Request) -> str:
+    """Return the address of the client, as the balancer tells it; empty when it is none."""
+    try:
+        return str(ipaddress.ip_address(request.client.host)) if request.client else ""
+    except ValueError:
+        return ""
 
 
 def answer(content: Any, status: int = 200) -> Response:

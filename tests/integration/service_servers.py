@@ -136,6 +136,7 @@ class Servers:
                 "ROLLOUT_APP_COLOUR": colour,
                 "ROLLOUT_APP_REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0",
                 **{f"ROLLOUT_APP_{t.upper()}_DSN": self.dsn(t, "penguin_app") for t in TIERS},
+                "ROLLOUT_APP_WORKER_DSN": self.dsn("queue", "penguin_worker"),
             },
             cwd=self.home,
         )
@@ -175,6 +176,7 @@ class Servers:
                         "user": "penguin_rollout",
                         "passfile": str(self.passfile),
                         "app_role": "penguin_app",
+                        "worker_role": "penguin_worker",
                     }
                     for t in TIERS
                 ],
@@ -209,11 +211,15 @@ class Servers:
         return process
 
 
-def call(url: str, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+def call(
+    url: str, method: str, path: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, Any]:
     """Make one request; return its status and JSON."""
     data = json.dumps(body).encode() if body is not None else None
     try:
-        with urllib.request.urlopen(urllib.request.Request(url + path, data, method=method), timeout=10) as response:
+        with urllib.request.urlopen(
+            urllib.request.Request(url + path, data, headers or {}, method=method), timeout=10
+        ) as response:
             return response.status, json.loads(response.read())
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())

@@ -10,8 +10,8 @@ CREATE TABLE v2.jobs_webhook PARTITION OF v2.jobs FOR VALUES IN ('webhook-proces
 CREATE TABLE v2.jobs_default PARTITION OF v2.jobs DEFAULT;
 -- No key of v2.jobs is the id alone: the logs' reference to the old table has to go for as long as this shape is tried.
 ALTER TABLE public.job_logs DROP CONSTRAINT job_logs_job_id_fkey;
-GRANT USAGE ON SCHEMA v2 TO penguin_app;
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA v2 TO penguin_app;
+GRANT USAGE ON SCHEMA v2 TO penguin_app, penguin_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA v2 TO penguin_app, penguin_worker;
 CREATE SCHEMA v1;
 ALTER TABLE public.jobs SET SCHEMA v1;
 CREATE VIEW public.jobs AS SELECT * FROM v2.jobs;

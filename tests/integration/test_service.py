@@ -22,6 +22,18 @@ from rollout.load import verify, window
 
 TENANT, COMPANY = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 HERE = Path(__file__).parent
+# Writes down, for each row of email_content, what its transaction said of who acts.
+WITNESS = b"""
+CREATE TABLE acted (n int GENERATED ALWAYS AS IDENTITY, acted text[]);
+GRANT INSERT ON acted TO penguin_app;
+CREATE FUNCTION acted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO acted (acted) SELECT array_agg(current_setting('app.' || name, true) ORDER BY n)
+    FROM unnest(ARRAY['current_tenant_id', 'current_user_id', 'session_id', 'ip_address', 'user_agent'])
+        WITH ORDINALITY AS told (name, n);
+    RETURN NEW;
+END $$;
+CREATE TRIGGER acted BEFORE INSERT ON email_content FOR EACH ROW EXECUTE FUNCTION acted();
+"""
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +87,28 @@ def test_shutdown_is_announced_before_it_happens(servers: Servers) -> None:
     assert process.wait(10) == 0
 
 
+def test_the_release_as_found_names_no_tenant_but_on_oltp(servers: Servers) -> None:
+    """It serves without being told a tenant, with one pool for all of queue, and content never hears of the tenant."""
+    address, process = servers.serve("v0", "green")
+    with servers.owner("content") as content:
+        content.execute(WITNESS)
+    try:
+        made(address, "/campaigns", {"tenant_id": TENANT, "name": "as found"})
+        made(address, "/messages", {"tenant_id": TENANT, "direction": "inbound", "storage_key": "as/found"})
+        assert call(address, "GET", "/messages/as/found")[0] == 200
+        assert call(address, "POST", "/queue/move?limit=1")[0] == 200
+        with servers.owner("content") as content:
+            ((acted,),) = content.execute("SELECT acted FROM acted").fetchall()
+            assert not any(acted)
+            worker = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'penguin-v0-%worker'"
+            assert content.execute(worker).fetchone() == (0,)
+    finally:
+        with servers.owner("content") as content:
+            content.execute("DROP TRIGGER acted ON email_content; DROP FUNCTION acted(); DROP TABLE acted")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
 def test_campaign_and_leads_appear_together(url: str, servers: Servers) -> None:
     """A campaign is created with its leads, under the ids that the client chose."""
     campaign, lead = str(uuid.uuid4()), str(uuid.uuid4())
@@ -112,18 +146,46 @@ def test_messages_thread_in_both_directions(url: str) -> None:
             "attachments": [{"filename": "a.pdf", "mime_type": "application/pdf", "content": data}],
         },
     )
-    reply = made(url, f"/messages/{key}/replies", {"content_text": "answer"})
+    reply = made(url, f"/messages/{key}/replies", {"tenant_id": TENANT, "content_text": "answer"})
     assert (reply["direction"], reply["parent_message_id"]) == ("inbound", key)
-    again = made(url, f"/messages/{reply['storage_key']}/replies", {"content_text": "thanks"})
-    status, thread = call(url, "GET", f"/messages/{again['storage_key']}/thread")
+    again = made(url, f"/messages/{reply['storage_key']}/replies", {"tenant_id": TENANT, "content_text": "thanks"})
+    status, thread = call(url, "GET", f"/messages/{again['storage_key']}/thread?tenant_id={TENANT}")
     assert status == 200
     assert [m["storage_key"] for m in thread["messages"]] == [key, reply["storage_key"], again["storage_key"]]
-    status, message = call(url, "GET", f"/messages/{key}")
+    status, message = call(url, "GET", f"/messages/{key}?tenant_id={TENANT}")
     assert (status, message["content"]["content_text"], message["attachments"][0]["content"]) == (200, "text", data)
     assert message["created"] and message["subject"] == "hello"
     for known in (key, reply["storage_key"]):
-        assert call(url, "PATCH", f"/messages/{known}", {"status": "opened"})[0] == 200
-        assert call(url, "GET", f"/messages/{known}")[1]["status"] == "opened"
+        assert call(url, "PATCH", f"/messages/{known}", {"tenant_id": TENANT, "status": "opened"})[0] == 200
+        assert call(url, "GET", f"/messages/{known}?tenant_id={TENANT}")[1]["status"] == "opened"
+
+
+def test_who_acts_is_known_to_the_database(url: str, servers: Servers) -> None:
+    """Each transaction names tenant, user, session, address and agent, and leaves nothing of it to the next one."""
+    user = str(uuid.uuid4())
+    with servers.owner("content") as content:
+        content.execute(WITNESS)
+    try:
+        told = {"tenant_id": TENANT, "direction": "inbound"}
+        headers = {"X-User-Id": user, "X-Session-Id": "s-1", "User-Agent": "it's a test"}
+        assert call(url, "POST", "/messages", told, headers)[0] == 201
+        assert call(url, "POST", "/messages", told, {"User-Agent": ""})[0] == 201
+        with servers.owner("content") as content:
+            assert content.execute("SELECT acted FROM acted ORDER BY n").fetchall() == [
+                ([TENANT, user, "s-1", "127.0.0.1", "it's a test"],),
+                ([TENANT, "", "", "127.0.0.1", ""],),
+            ]
+    finally:
+        with servers.owner("content") as content:
+            content.execute("DROP TRIGGER acted ON email_content; DROP FUNCTION acted(); DROP TABLE acted")
+    release = call(url, "GET", "/version")[1]["release"]
+    with servers.owner("queue") as queue:
+        names = queue.execute(
+            "SELECT DISTINCT usename::text, application_name FROM pg_stat_activity"
+            " WHERE application_name LIKE %s AND datname = current_database() ORDER BY 1",
+            [f"penguin-{release}-blue%"],
+        ).fetchall()
+    assert names == [("penguin_app", f"penguin-{release}-blue"), ("penguin_worker", f"penguin-{release}-blue-worker")]
 
 
 def test_the_same_message_twice_is_a_conflict(url: str) -> None:
@@ -132,7 +194,8 @@ def test_the_same_message_twice_is_a_conflict(url: str) -> None:
         body = {"storage_key": f"messages/{uuid.uuid4()}", "tenant_id": TENANT, "direction": direction}
         made(url, "/messages", body)
         made(url, "/messages", body, 409)
-    assert call(url, "GET", "/messages/none")[0] == call(url, "PATCH", "/messages/none", {"status": "sent"})[0] == 404
+    assert call(url, "GET", f"/messages/none?tenant_id={TENANT}")[0] == 404
+    assert call(url, "PATCH", "/messages/none", {"tenant_id": TENANT, "status": "sent"})[0] == 404
 
 
 def test_an_unknown_parent(url: str) -> None:
@@ -209,7 +272,8 @@ def test_counters_add_up(url: str) -> None:
     made(url, "/analytics", body, 200)
     made(url, "/analytics", body, 200)
     (period,) = call(url, "GET", f"/dashboards/billing?tenant_id={tenant}")[1]["periods"]
-    (campaign,) = call(url, "GET", f"/dashboards/campaigns?company_id={body['company_id']}")[1]["campaigns"]
+    asked = f"/dashboards/campaigns?company_id={body['company_id']}&tenant_id={tenant}"
+    (campaign,) = call(url, "GET", asked)[1]["campaigns"]
     assert (period["emails_sent"], campaign["campaign_id"]) == (6, body["campaign_id"])
 
 
@@ -222,8 +286,13 @@ def test_bad_requests_are_named(url: str) -> None:
         ("/jobs/work", {}),
         ("/messages", {"tenant_id": "x", "direction": "inbound"}),
         ("/campaigns", {"tenant_id": "x", "name": "y"}),
+        ("/messages/none/replies", {}),
     ):
         assert made(url, path, body, 400)["error"]
+    for path in ("/messages/none", "/messages/none/thread?tenant_id=x", "/dashboards/billing", "/dashboards/campaigns"):
+        assert call(url, "GET", path)[0] == 400
+    told = {"tenant_id": TENANT, "direction": "inbound"}
+    assert call(url, "POST", "/messages", told, {"X-User-Id": "somebody"})[0] == 400
 
 
 def test_the_load_loses_nothing_and_the_search_can_tell(url: str, servers: Servers, tmp_path: Path) -> None:

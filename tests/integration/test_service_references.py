@@ -119,7 +119,7 @@ def test_an_invalid_reference_is_refused_by_name(green: str, servers: Servers) -
     )
     assert (status, refused["error"]) == (400, "invalid references")
     assert [detail.split(":")[0] for detail in refused["details"]] == ["campaign_id", "email_account_id"]
-    assert call(green, "GET", f"/messages/{key}")[0] == 404
+    assert call(green, "GET", f"/messages/{key}?tenant_id={T1}")[0] == 404
     assert message(green, storage_key=key, campaign_id=C1.upper(), lead_id=LEAD, email_account_id=ACCOUNT)[0] == 201
     assert recorded(servers, key) == []
 
@@ -135,9 +135,12 @@ def test_a_reply_answers_for_what_it_names_itself(green: str, servers: Servers) 
     assert message(green, storage_key=key)[0] == 201
     with servers.owner("content") as content:
         content.execute("UPDATE v2.email_messages SET campaign_id = %s WHERE storage_key = %s", (orphan, key))
-    replies = [call(green, "POST", f"/messages/{key}/replies", {"campaign_id": c}) for c in (None, C1, C2)]
+    replies = [
+        call(green, "POST", f"/messages/{key}/replies", {"tenant_id": T1, "campaign_id": c}) for c in (None, C1, C2)
+    ]
     assert [status for status, _ in replies] == [201, 201, 400]
-    stored = [call(green, "GET", f"/messages/{reply['storage_key']}")[1]["campaign_id"] for _, reply in replies[:2]]
+    paths = [f"/messages/{reply['storage_key']}?tenant_id={T1}" for _, reply in replies[:2]]
+    stored = [call(green, "GET", path)[1]["campaign_id"] for path in paths]
     assert stored == [orphan, C1]
 
 
@@ -181,7 +184,7 @@ def test_oltp_away_allows_and_records(green: str, servers: Servers) -> None:
     with oltp_away(servers):
         assert message(green, campaign_id=C2)[0] == 400
         assert message(green, storage_key=key, campaign_id=C1, lead_id=unknown)[0] == 201
-        reply = call(green, "POST", f"/messages/{key}/replies", {"email_account_id": unknown})
+        reply = call(green, "POST", f"/messages/{key}/replies", {"tenant_id": T1, "email_account_id": unknown})
         assert message(green, storage_key=key, lead_id=unknown)[0] == 409
     assert recorded(servers, key) == [("lead", unknown, T1)]
     assert recorded(servers, reply[1]["storage_key"]) == [("email_account", unknown, T1)]
@@ -202,7 +205,7 @@ def test_without_the_change_writes_go_on(how: str, green: str, servers: Servers)
         without(servers, "content", how, "INSERT", "TABLE", "unvalidated_writes"),
     ):
         assert message(green, storage_key=key, campaign_id=str(uuid.uuid4()))[0] == 201
-    assert call(green, "GET", f"/messages/{key}")[0] == 200
+    assert call(green, "GET", f"/messages/{key}?tenant_id={T1}")[0] == 200
     assert recorded(servers, key) == []
 
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from rollout.load import journal
 from rollout.load.generator import Generator, Plan
 from rollout.load.mix import Mix
-from rollout.load.targets import Company, Targets
+from rollout.load.targets import Company, Message, Targets
 
 
 async def against(handler: Any, folder: Path, plan: Plan) -> dict[str, Any]:
@@ -28,7 +28,9 @@ async def against(handler: Any, folder: Path, plan: Plan) -> dict[str, Any]:
     port = runner.addresses[0][1]
     book = journal.Journal(folder)
     known = Targets(
-        [Company("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002")], deque(), ["m"]
+        [Company("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002")],
+        deque(),
+        [Message("t", "m")],
     )
     plan = Plan(f"http://127.0.0.1:{port}", plan.rate, plan.seconds, plan.deadline_seconds)
     try:
@@ -102,7 +104,7 @@ def test_the_same_seed_does_the_same_with_other_ids(tmp_path: Path) -> None:
     made = []
     for nonce in ("a", "b"):
         (tmp_path / nonce).mkdir()
-        known = Targets([Company("t", "c")], deque(), ["m"])
+        known = Targets([Company("t", "c")], deque(), [Message("t", "m")])
         mix = Mix(1, nonce, known, journal.Journal(tmp_path / nonce))
         made.append([mix.next() for _ in range(200)])
     assert [o.name for o in made[0]] == [o.name for o in made[1]]

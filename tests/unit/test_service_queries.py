@@ -25,7 +25,7 @@ def test_the_configuration_names_what_is_missing() -> None:
     """Every missing variable is named, and connection strings do not show when it is printed."""
     with pytest.raises(ValueError, match=r"ROLLOUT_APP_PORT.*ROLLOUT_APP_OLTP_DSN"):
         configuration({"ROLLOUT_APP_HOST": "127.0.0.1"})
-    names = ("HOST", "COLOUR", "REDIS_URL", "OLTP_DSN", "CONTENT_DSN", "QUEUE_DSN", "OLAP_DSN")
+    names = ("HOST", "COLOUR", "REDIS_URL", "OLTP_DSN", "CONTENT_DSN", "QUEUE_DSN", "OLAP_DSN", "WORKER_DSN")
     given = {f"ROLLOUT_APP_{name}": "secret" for name in names} | {"ROLLOUT_APP_PORT": "80"}
     shown = repr(configuration(given))
     assert shown.count("secret") == 2  # host and colour

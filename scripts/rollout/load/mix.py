@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from rollout.load.journal import Journal
-from rollout.load.targets import Campaign, Company, Targets, pick
+from rollout.load.targets import Campaign, Company, Message, Targets, pick
 
 Answer = dict[str, Any]
 QUEUES = ("email-sending",) * 4 + (
@@ -61,13 +61,13 @@ class Mix:
         self._journal = journal
         # Periods of this very run: microseconds that nobody else uses, in the present year.
         month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-        self._periods = [
-            (
-                pick(self._rng, targets.companies),
-                (month + timedelta(microseconds=self._ids.randrange(10**9))).isoformat(),
-            )
+        # Billing and counters are of one tenant: this load's campaigns are those of the companies that have a period.
+        self._periods = {
+            self._rng.choice(targets.companies): (
+                month + timedelta(microseconds=self._ids.randrange(10**9))
+            ).isoformat()
             for _ in range(BILLING_KEYS)
-        ]
+        }
         self._makers: dict[str, tuple[int, Callable[[], Operation]]] = {
             "read_message": (24, self.read_message),
             "read_thread": (10, self.read_thread),
@@ -92,17 +92,19 @@ class Mix:
 
     def read_message(self) -> Operation:
         """Read a message; without any, record one."""
-        key = self._targets.message(self._rng)
-        return Operation("read_message", "GET", f"/messages/{quote(key)}") if key else self.record_message()
+        found = self._targets.message(self._rng)
+        return Operation("read_message", "GET", _path(found, asks=True)) if found else self.record_message()
 
     def read_thread(self) -> Operation:
         """Read a thread; without any message, record one."""
-        key = self._targets.message(self._rng)
-        return Operation("read_thread", "GET", f"/messages/{quote(key)}/thread") if key else self.record_message()
+        found = self._targets.message(self._rng)
+        return Operation("read_thread", "GET", _path(found, "/thread", asks=True)) if found else self.record_message()
 
     def campaign_dashboard(self) -> Operation:
         """Read a company's dashboard."""
-        return Operation("campaign_dashboard", "GET", f"/dashboards/campaigns?company_id={self._company().company_id}")
+        company = self._company()
+        asked = urlencode({"company_id": company.company_id, "tenant_id": company.tenant_id})
+        return Operation("campaign_dashboard", "GET", f"/dashboards/campaigns?{asked}")
 
     def billing_dashboard(self) -> Operation:
         """Read a tenant's dashboard."""
@@ -110,7 +112,7 @@ class Mix:
 
     def create_campaign(self) -> Operation:
         """Create a campaign with one to five leads."""
-        company, identity = self._company(), self._id()
+        company, identity = self._rng.choice(list(self._periods)), self._id()
         leads = [self._id() for _ in range(self._rng.randint(1, 5))]
         created = Campaign(company.tenant_id, company.company_id, identity, leads[0])
         body = {
@@ -133,10 +135,15 @@ class Mix:
         key, direction = f"load/{self._id()}", self._rng.choice(("inbound", "outbound"))
         campaign = self._targets.campaign(self._rng)
         luck = self._rng.random()
-        parent = f"load/unknown/{key[5:]}" if luck < 0.02 else self._targets.message(self._rng) if luck < 0.3 else None
+        answered = self._targets.message(self._rng) if 0.02 <= luck < 0.3 else None
+        if answered and campaign and campaign.tenant_id != answered.tenant_id:
+            # A message, what it answers and its campaign are of one tenant.
+            campaign = None
+        tenant_id = (answered or campaign or self._company()).tenant_id
+        parent = f"load/unknown/{key[5:]}" if luck < 0.02 else answered.key if answered else None
         body: Answer = {
             "storage_key": key,
-            "tenant_id": campaign.tenant_id if campaign else self._company().tenant_id,
+            "tenant_id": tenant_id,
             "campaign_id": campaign.campaign_id if campaign else None,
             "lead_id": campaign.lead_id if campaign else None,
             "direction": direction,
@@ -159,14 +166,20 @@ class Mix:
         parent = pick(self._rng, self._targets.own_messages)
         if parent is None:
             return self.record_message()
-        body = {"storage_key": f"load/{self._id()}", "subject": "load reply", "content_text": "reply"}
-        return self._message("reply", f"/messages/{quote(parent)}/replies", body, parent)
+        body = {
+            "storage_key": f"load/{self._id()}",
+            "tenant_id": parent.tenant_id,
+            "subject": "load reply",
+            "content_text": "reply",
+        }
+        return self._message("reply", _path(parent, "/replies"), body, parent.key)
 
     def set_status(self) -> Operation:
         """Change the status of a message of this load that has no change under way; without any, record one."""
-        key = pick(self._rng, self._targets.own_messages)
-        if key is None or key in self._targets.busy:
+        own = pick(self._rng, self._targets.own_messages)
+        if own is None or own.key in self._targets.busy:
             return self.record_message()
+        key = own.key
         status = self._rng.choice(STATUSES)
         # The intent goes first: an update that nobody acknowledged may be there or not. A key with such an update is
         # left alone from then on (it stays busy), since the late update could overtake a later one.
@@ -177,8 +190,8 @@ class Mix:
             self._targets.busy.discard(key)
             self._journal.write("status", "ack", key=key, status=status)
 
-        path = f"/messages/{quote(key)}"
-        return self._write("set_status", "PATCH", path, {"status": status}, 200, acknowledged, "status", key)
+        body = {"tenant_id": own.tenant_id, "status": status}
+        return self._write("set_status", "PATCH", _path(own), body, 200, acknowledged, "status", key)
 
     def enqueue(self) -> Operation:
         """Enqueue a job; some fail once or twice, some for good."""
@@ -214,14 +227,13 @@ class Mix:
 
     def record_analytics(self) -> Operation:
         """Add to counters of a billing period of this run, and of a campaign of this load."""
-        index = self._rng.randrange(BILLING_KEYS)
-        company, start = self._periods[index]
         campaign = pick(self._rng, self._targets.own_campaigns)
-        if company is None or campaign is None:
+        if campaign is None:
             return self.create_campaign()
+        start = self._periods[Company(campaign.tenant_id, campaign.company_id)]
         sent = self._rng.randint(1, 9)
         body = {
-            "tenant_id": company.tenant_id,
+            "tenant_id": campaign.tenant_id,
             "campaign_id": campaign.campaign_id,
             "company_id": campaign.company_id,
             "period_start": start,
@@ -230,7 +242,7 @@ class Mix:
             "delivered": sent,
             "emails_sent": sent,
         }
-        counted = {"key": campaign.campaign_id, "tenant": company.tenant_id, "period": start, "sent": sent}
+        counted = {"key": campaign.campaign_id, "tenant": campaign.tenant_id, "period": start, "sent": sent}
 
         def acknowledged(_answer: Answer) -> None:
             self._journal.write("analytics", "ack", **counted)
@@ -242,7 +254,7 @@ class Mix:
         key = str(body["storage_key"])
 
         def acknowledged(answer: Answer) -> None:
-            self._targets.own_messages.append(key)
+            self._targets.own_messages.append(Message(str(body["tenant_id"]), key))
             self._journal.write(
                 "message",
                 "ack",
@@ -276,3 +288,10 @@ class Mix:
 
     def _id(self) -> str:
         return str(uuid.UUID(int=self._ids.getrandbits(128), version=4))
+
+
+def _path(message: Message, below: str = "", *, asks: bool = False) -> str:
+    """Return the path of a message or of what is below it; a GET says in its query which tenant asks."""
+    return f"/messages/{quote(message.key)}{below}" + (
+        f"?{urlencode({'tenant_id': message.tenant_id})}" if asks else ""
+    )

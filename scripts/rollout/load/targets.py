@@ -37,18 +37,26 @@ class Campaign:
     lead_id: str | None
 
 
+@dataclass(frozen=True)
+class Message:
+    """A message and its tenant, who alone may ask for it."""
+
+    tenant_id: str
+    key: str
+
+
 @dataclass
 class Targets:
     """Bounded lists to draw from. `own_*` are acknowledged creations of this load, which nobody else touches."""
 
     companies: list[Company]
     campaigns: deque[Campaign]
-    messages: list[str]
-    own_messages: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_MAX))
+    messages: list[Message]
+    own_messages: deque[Message] = field(default_factory=lambda: deque(maxlen=KEPT_MAX))
     own_campaigns: deque[Campaign] = field(default_factory=lambda: deque(maxlen=KEPT_MAX))
     busy: set[str] = field(default_factory=set)
 
-    def message(self, rng: random.Random) -> str | None:
+    def message(self, rng: random.Random) -> Message | None:
         """Draw a message that exists, an own one every other time."""
         source = self.own_messages if self.own_messages and (not self.messages or rng.random() < 0.5) else self.messages
         return pick(rng, source)
@@ -75,7 +83,7 @@ def sample(environment: Environment) -> Targets:
         companies = [Company(*row) for row in oltp.execute(_sql("sample_companies")).fetchall()]
         campaigns = [Campaign(*row) for row in oltp.execute(_sql("sample_campaigns")).fetchall()]
     with _connect(environment, "content") as content:
-        messages = [row[0] for row in content.execute(_sql("sample_messages")).fetchall()]
+        messages = [Message(*row) for row in content.execute(_sql("sample_messages")).fetchall()]
     if not companies:
         raise BadInput("there is no company in oltp to work for", next="seed the environment, e.g. invoke sandbox.up")
     return Targets(companies, deque(campaigns, KEPT_MAX), messages)

@@ -20,10 +20,9 @@ from redis.exceptions import RedisError
 
 from rollout.references.cache import Cache, Cached, Reference
 
+ACT = b"SELECT set_config('app.current_tenant_id', %s, true)"
 KINDS = ("campaign", "lead", "email_account")
-LOOK_UP = (
-    b"SELECT kind, id::text, tenant_id::text FROM rollout.existing_references(%s::text[], %s::uuid[], %s::uuid[])"
-)
+LOOK_UP = b"SELECT kind, id::text, tenant_id::text FROM rollout.existing_references(%s::text[], %s::uuid[], %s::uuid[])"
 RECORD = b"""
 INSERT INTO rollout.unvalidated_writes (relation, key, kind, reference, tenant_id)
 SELECT %s, %s, kind, reference, tenant_id
@@ -64,7 +63,7 @@ class Validator:
     async def check_many(
         self, references: Iterable[tuple[str, str | uuid.UUID, str | uuid.UUID]]
     ) -> dict[Reference, Outcome]:
-        """Return the outcome of each (kind, id, tenant): one MGET, then one query for what is not cached.
+        """Return the outcome of each (kind, id, tenant): one MGET, then for what is not cached one query a tenant.
 
         Never raises for a database that is away: oltp away is `unknown` for what is not cached, Redis away only costs
         the cache. Raise ValueError for a kind that is not known.
@@ -109,10 +108,14 @@ class Validator:
     async def _look_up(self, references: Sequence[Reference]) -> dict[Reference, Outcome]:
         try:
             async with asyncio.timeout(self._timeout), self._connect() as connection:
-                kinds, ids, tenants = (list(column) for column in zip(*references, strict=True))
-                cursor = connection.cursor(row_factory=tuple_row)
-                await cursor.execute(LOOK_UP, (kinds, ids, tenants))
-                existing = {Reference(*row) for row in await cursor.fetchall()}
+                existing: set[Reference] = set()
+                async with connection.transaction(), connection.cursor(row_factory=tuple_row) as cursor:
+                    # Row security shows one tenant at a time; a request asks for its own alone.
+                    for tenant_id in dict.fromkeys(r.tenant_id for r in references):
+                        asked = zip(*(r for r in references if r.tenant_id == tenant_id), strict=True)
+                        await cursor.execute(ACT, (tenant_id,))
+                        await cursor.execute(LOOK_UP, [list(column) for column in asked])
+                        existing |= {Reference(*row) for row in await cursor.fetchall()}
                 return {r: Outcome.VALID if r in existing else Outcome.INVALID for r in references}
         except AWAY:
             return dict.fromkeys(references, Outcome.UNKNOWN)

@@ -37,9 +37,9 @@ def census(context: Context, host: str) -> Facts:
 def foreign(database: Database, names: list[str]) -> list[dict[str, Any]]:
     """Return the sessions, by role and name, whose name is none of `names` and that may use a relation that contract replaces.
 
-    Of the application's role every session counts but those that call themselves exactly so.
+    Of the application's roles every session counts but those that call themselves exactly so.
     """
     relations = [name for change in changes.plan(database.tier) for name in change.declaration.relations]
     with ledger.connect(database) as connection:
-        values = {"app_role": database.app_role, "names": names, "relations": relations}
+        values = {"app_roles": database.app_roles, "names": names, "relations": relations}
         return connection.execute(SQL.read_bytes(), values).fetchall()

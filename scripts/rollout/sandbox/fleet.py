@@ -8,7 +8,7 @@ from rollout.environment import TIERS
 from rollout.sandbox.application import Application
 from rollout.sandbox.balancer import Balancer
 from rollout.sandbox.layout import Layout
-from rollout.sandbox.postgres import APPLICATION, Postgres
+from rollout.sandbox.postgres import APPLICATION, WORKER, Postgres
 from rollout.sandbox.seaweedfs import SeaweedFS
 from rollout.sandbox.server import Server
 from rollout.sandbox.valkey import Valkey
@@ -67,7 +67,9 @@ def of(layout: Layout, ports: dict[str, int]) -> Fleet:
         for tier in TIERS
     ]
     redis = [Valkey(host=host, layout=layout, ports=mine(host)) for host in ("redis-1", "staging-redis-1")]
-    dsns = {f"{p.tier.upper()}_DSN": p.conninfo(APPLICATION) for p in postgres if not p.host.startswith("staging-")}
+    live = {p.tier: p for p in postgres if not p.host.startswith("staging-")}
+    dsns = {f"{tier.upper()}_DSN": server.conninfo(APPLICATION) for tier, server in live.items()}
+    dsns["WORKER_DSN"] = live["queue"].conninfo(WORKER)
     dsns["REDIS_URL"] = f"redis://127.0.0.1:{redis[0].port}/0"
     return Fleet(
         postgres=postgres,

@@ -7,4 +7,4 @@ FROM pg_stat_activity a
 LEFT JOIN pg_locks l ON l.pid = a.pid AND NOT l.granted
 LEFT JOIN LATERAL unnest(CASE WHEN l.pid IS NOT NULL THEN pg_blocking_pids(l.pid) END) AS blocker(pid) ON true
 LEFT JOIN pg_stat_activity b ON b.pid = blocker.pid
-WHERE a.datname = current_database() AND a.usename = %(app_role)s;
+WHERE a.datname = current_database() AND a.usename = ANY (%(app_roles)s);
