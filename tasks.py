@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from commands import change, rollout, sandbox
+from commands import change, checklist, load, rollout, sandbox
 
-namespace = Collection(rollout.deploy, rollout.finalize, rollout.rollback, rollout.status, rollout.checklist)
+namespace = Collection(rollout.deploy, rollout.finalize, rollout.rollback, rollout.status, load.load)
 namespace.add_collection(
     Collection(
         "sandbox",
@@ -30,3 +30,6 @@ namespace.add_collection(
         resume=change.resume,
     )
 )
+checklists = Collection("checklist", attest=checklist.attest)
+checklists.add_task(checklist.show, name="show", default=True)
+namespace.add_collection(checklists)

@@ -8,7 +8,14 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from rollout.errors import RolloutError
-from rollout.road import census, changing, prepare, serving, shifting  # noqa: F401  (their steps register themselves; imported once, here)
+from rollout.road import (  # their steps register themselves; imported once, here
+    census,  # noqa: F401
+    changing,  # noqa: F401
+    measuring,  # noqa: F401
+    prepare,  # noqa: F401
+    serving,  # noqa: F401
+    shifting,  # noqa: F401
+)
 from rollout.road.command import die_with_parent
 from rollout.road.context import Request, run
 

@@ -1,24 +1,17 @@
-"""The road: deploy, finalize, rollback, status, checklist."""
+"""The road: deploy, finalize, rollback, status."""
 
 from __future__ import annotations
-
-import re
-import tempfile
-from pathlib import Path
 
 from invoke.context import Context
 from invoke.tasks import task
 
 from commands.shared import CONFIRM, DEBUG, DRY, ENV, JSON, confirmed, told
-from rollout import checklist as checklists
-from rollout import environment, order, runs, screen
+from rollout import environment, screen
 from rollout.environment import Environment
 from rollout.errors import BadInput
-from rollout.objectstore import NotFound, ObjectStore
 from rollout.order import PhaseName
 from rollout.road import phase as phases
 
-RUN_ID = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{4}Z-[0-9a-f]{4}")
 PHASES: dict[str, PhaseName] = {"1": "1", "prepare": "1", "2": "2", "rollout": "2", "3": "3", "cutover": "3"}
 
 
@@ -96,43 +89,6 @@ def status(
 ) -> None:
     """Show where the run stands, as observed now."""
     screen.status(phases.status(environment.load(env)), as_json=json)
-
-
-@task(
-    help={
-        "env": ENV,
-        "dry_run": "print it, write no files",
-        "run": "a run id; default: the newest",
-        "json": "print the JSON",
-        "debug": DEBUG,
-    }
-)
-@told
-def checklist(
-    c: Context,
-    env: str = "sandbox",
-    dry_run: bool = False,
-    run: str = "",
-    json: bool = False,
-    debug: bool = False,
-) -> None:
-    """Render the checklist of a run from what it measured."""
-    found = environment.load(env)
-    store = ObjectStore(found.object_store)
-    if run and not RUN_ID.fullmatch(run):
-        raise BadInput(f"{run!r} is no run id", limit="as in 2026-01-31T0400Z-1a2b", next="invoke status names the newest")
-    try:
-        state = runs.read(store, run) if run else runs.current(store)
-    except NotFound:
-        raise BadInput(f"unknown run {run!r}", next="invoke status names the newest") from None
-    if state is None:
-        raise BadInput(
-            "no run has begun in this environment", next=order.COMMANDS["1"], page="runbooks/deploy.md#phase-1"
-        )
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) if dry_run else Path(found.artifacts) / state.run
-        paths = checklists.write(found, store, state, folder)
-        print(paths["json" if json else "markdown"].read_text(), end="")
 
 
 def _phase(name: str) -> PhaseName:

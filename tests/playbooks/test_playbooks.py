@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 import yaml
 
-from rollout.road import census, changing, prepare, serving, shifting  # noqa: F401  (their steps register themselves)
+from rollout.road import (  # their steps register themselves
+    census,  # noqa: F401
+    changing,  # noqa: F401
+    measuring,  # noqa: F401
+    prepare,  # noqa: F401
+    serving,  # noqa: F401
+    shifting,  # noqa: F401
+)
 from rollout.road.context import REGISTER, Context
 from rollout.road.shifting import shift_steps
 

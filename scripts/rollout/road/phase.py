@@ -83,7 +83,7 @@ def run(
             {"command_seconds": seconds}, why=why or ("asked for by the operator" if phase == "rollback" else "")
         )
         paths = checklist.write(env, store, runs.read(store, session.run), folder)
-    return Ended(runs.read(store, session.run), time.monotonic() - started, paths["markdown"])
+    return Ended(runs.read(store, session.run), time.monotonic() - started, paths["md"])
 
 
 def _open(env: Environment, store: ObjectStore, phase: PhaseName, operator: str, digest: str) -> Session:

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from rollout import kpis, release, traffic
+from rollout import release, traffic
 from rollout.environment import Application
 from rollout.errors import Failed, Fenced, Refused
 from rollout.road.context import Context, Facts, step
@@ -102,23 +102,6 @@ def require_green_stopped(context: Context, host: str) -> Facts:
             page="runbooks/rollback.md#green-does-not-stop",
         )
     return {"changed": False, "say": f"green is stopped on {len(green)} hosts"}
-
-
-@step("measure_kpis")
-def measure_kpis(context: Context, host: str) -> Facts:
-    """Measure what the checklist asks for, over the watch; what cannot be measured says so."""
-    watched: dict[str, Any] = context.fact("watched") or {}
-    until = time.time()
-    measured = [k.to_dict() for k in kpis.measure(context.environment, float(watched.get("since", until)), until)]
-    context.set_fact("kpis", measured)
-    met = sum(k["verdict"] == "met" for k in measured)
-    missed = [k["name"] for k in measured if k["verdict"] == "missed"]
-    return {
-        "changed": False,
-        "kpis": measured,
-        "say": f"{met} met, {len(missed)} missed{': ' + ', '.join(missed) if missed else ''}, "
-        f"{sum(k['verdict'] == 'not measured' for k in measured)} not measured",
-    }
 
 
 @step("to_blue")

@@ -1,0 +1,134 @@
+"""The checklist of a run: the seed's items, each with what was measured, against what, where and when; nobody types a tick.
+
+A verdict comes from a measurement of this run, or from a person's word in its journal; everything else says `not measured`
+and why.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from rollout import journal
+from rollout.checklist import attestation, declared, judging, measuring, timeline
+from rollout.checklist.declared import Declared, Group, Item
+from rollout.checklist.probe import Asked
+from rollout.environment import Environment
+from rollout.objectstore import ObjectStore
+from rollout.order import RunState
+
+Shown = dict[str, Any]
+
+
+def build(environment: Environment, store: ObjectStore, state: RunState, *, fresh: bool = False) -> dict[str, Any]:
+    """Return the checklist of a run as JSON-native data.
+
+    `fresh`: states that can change after the run (row security, sessions, roles, trails) are looked at again, now; what flowed in
+    a window, and what steps left, is as the run recorded it.
+    """
+    found = declared.load()
+    events = list(journal.read(store, state.run))
+    latest = {event.kind: dict(event.facts) for event in events}
+    attested = attestation.newest(events)
+    since, until = measuring.window_of_watch(state)
+    asked = Asked(environment, store, state, found, since, until, latest)
+    seen = measuring.recorded(state) | measuring.each(asked, found.all(), ("run", "state") if fresh else ("run",))
+    shown = _judged(found, seen, attested)
+    counts = Counter(shown[i.id]["verdict"] for g in found.groups for i in g.items)
+    problems = journal.check(store, state.run)
+    return {
+        "run": state.run,
+        "environment": environment.name,
+        "operator": state.operator,
+        "plan_digest": state.plan_digest,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "verdict": _verdict(state, problems, counts),
+        "counts": dict(counts),
+        "phases": [
+            {"name": name, **phase.model_dump(mode="json", exclude={"facts"})} for name, phase in state.phases.items()
+        ],
+        "rolled_back": state.rolled_back.model_dump(mode="json") if state.rolled_back else None,
+        "finalized": state.finalized,
+        "manifest": state.facts.get("manifest"),
+        "traffic_back": state.facts.get("traffic_back"),
+        "items": [{"group": g.id, **shown[i.id]} for g in found.groups for i in g.items],
+        "kpis": _kpis(found, shown, _judged(found, measuring.before(state), {})),
+        "criteria": _grouped(found.criteria, shown),
+        "groups": [{"id": g.id, "title": g.title} for g in found.groups],
+        "timeline": {"events": timeline.events(events), "latency": _latency(environment, state)},
+        "journal": {"events": len(events), "problems": problems, "prefix": f"runs/{state.run}/journal/"},
+    }
+
+
+def _judged(found: Declared, seen: dict[str, Any], attested: dict[str, attestation.Attestation]) -> dict[str, Shown]:
+    shown: dict[str, Shown] = {i.id: judging.judge(i, seen.get(i.id), attested.get(i.id)) for i in found.all()}
+    for item in found.all():
+        if item.items:
+            judging.together([shown[name] for name in item.items], shown[item.id])
+    return shown
+
+
+def _grouped(groups: list[Group], shown: dict[str, Shown]) -> list[dict[str, Any]]:
+    return [{"title": group.title, "items": [shown[item.id] for item in group.items]} for group in groups]
+
+
+def _kpis(found: Declared, after: dict[str, Shown], earlier: dict[str, Shown]) -> list[dict[str, Any]]:
+    """Return the KPI tables: the seed's current and target, measured before and after, in the item's unit."""
+    return [
+        {
+            "title": table.title,
+            "rows": [
+                {
+                    "metric": row.metric, "current": row.current, "target": row.target, "id": row.item,
+                    "unit": after[row.item]["unit"], "before": earlier[row.item]["value"], "after": after[row.item]["value"],
+                    "verdict": after[row.item]["verdict"], "observed": after[row.item]["observed"],
+                }
+                for row in table.rows
+            ],
+        }
+        for table in found.kpis
+    ]  # fmt: skip
+
+
+def _verdict(state: RunState, problems: list[str], counts: Counter[str]) -> dict[str, str]:
+    """Return the verdict on the rollout itself, in a word and a sentence, and how many items say otherwise or nothing."""
+    found = _of_run(state, problems)
+    said = [f"{counts['fail']} fail"] if counts["fail"] else []
+    said += [f"{n} are not measured or not decided"] if (n := counts["not measured"] + counts["inconclusive"]) else []
+    return found | {"items": f"Of {counts.total()} items, {' and '.join(said)}." if said else ""}
+
+
+def _of_run(state: RunState, problems: list[str]) -> dict[str, str]:
+    if problems:
+        return {"word": "fail", "text": "The journal of this run was edited or is incomplete: nothing below is evidence."}
+    if state.rolled_back or state.phases["rollback"].attempts:
+        back = state.phases["rollback"]
+        why = state.rolled_back.why if state.rolled_back else back.why
+        word = "pass" if back.verdict == "pass" else "fail" if back.verdict == "fail" else "inconclusive"
+        told = {"pass": "was rolled back, and the rollback passed", "fail": "was rolled back, and the rollback failed"}
+        return {"word": word, "text": f"The rollout {told.get(word, 'is being rolled back')}. Why: {why or 'no reason given'}."}
+    done = [name for name, phase in state.phases.items() if phase.verdict == "pass"]
+    failed = [name for name, phase in state.phases.items() if phase.verdict in ("fail", "inconclusive")]
+    if failed:
+        return {"word": "fail", "text": f"Phase {failed[-1]} did not pass: {state.phases[failed[-1]].why or 'see the journal'}."}
+    if state.finalized:
+        return {"word": "pass", "text": "The rollout passed every phase and is final: the old schema is gone."}
+    if "3" in done:
+        return {"word": "pass", "text": "The rollout passed: green serves everything, and a rollback is still possible."}
+    return {"word": "inconclusive", "text": f"The rollout is under way; passed so far: {', '.join(done) or 'nothing'}."}
+
+
+def _latency(environment: Environment, state: RunState) -> dict[str, Any]:
+    started = [p.started.timestamp() for n, p in state.phases.items() if p.started and n != "1"]
+    ended = [p.finished.timestamp() for n, p in state.phases.items() if p.finished and n != "1"]
+    if not started:
+        return {"slices": [], "seconds": 0, "why": "phase 2 has not begun"}
+    return timeline.latencies(environment, min(started), max(ended, default=time.time()))
+
+
+def find(content: dict[str, Any], item: Item | str) -> Shown:
+    """Return an item of a built checklist by its id; StopIteration is a defect."""
+    name = item if isinstance(item, str) else item.id
+    return next(i for i in [*content["items"], *(c for g in content["criteria"] for c in g["items"])] if i["id"] == name)

@@ -1,0 +1,61 @@
+"""Probes on what is enforced: row security by catalogue and through the application, and the audit trails."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from rollout import journal
+from rollout.checklist.databases import ask
+from rollout.checklist.probe import Asked, Observation, probe
+
+ANSWER_SECONDS = 10.0
+NOT_THERE = 404
+
+
+@probe("foreign_tenant", reads="state")
+def foreign_tenant(asked: Asked) -> Observation:
+    """Messages asked for through the load balancer, in the name of their tenant and of another: answers that are wrong."""
+    wanted = int(asked.parameter("requests"))
+    rows = [r for d in asked.environment.tier("content") for r in ask(d, "tenants.sql", {"limit": wanted})]
+    source = f"GET /messages through {asked.environment.load_balancer.url}"
+    tenants = sorted({str(r["tenant_id"]) for r in rows})
+    if len(tenants) < 2:
+        return Observation(n=0, reason="there are no messages of two tenants to ask for", source=source)
+    leaks, refused = [], 0
+    for number, row in enumerate(rows):
+        own = str(row["tenant_id"])
+        other = next(t for t in tenants[number % len(tenants) :] + tenants if t != own)
+        key = str(row["storage_key"])
+        refused += _asked(asked, key, own) == NOT_THERE
+        if _asked(asked, key, other) != NOT_THERE:
+            leaks.append(key)
+    words = f"{len(rows)} messages asked for by their own tenant and by another: {len(leaks)} shown to the other"
+    if refused:
+        return Observation(observed=f"{words}; {refused} not shown to their own", source=source, failed=True)
+    return Observation(float(len(leaks)), len(rows), words, source, facts={"leaks": leaks[:20]})
+
+
+def _asked(asked: Asked, key: str, tenant: str) -> int:
+    """Return the status of a request for a message; raise OSError when nothing answers."""
+    url = f"{asked.environment.load_balancer.url}/messages/{urllib.parse.quote(key)}?tenant_id={tenant}"
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:
+            json.loads(answer.read())
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        if error.code >= 500:
+            raise
+        return error.code
+
+
+@probe("audit_trails", reads="state")
+def audit_trails(asked: Asked) -> Observation:
+    """Problems of the run's journal, recomputed from the object store."""
+    problems = journal.check(asked.store, asked.state.run)
+    events = sum(1 for _ in asked.store.keys(f"runs/{asked.state.run}/journal/"))
+    words = f"journal of {events} events: " + ("; ".join(problems[:3]) if problems else "complete, chain intact")
+    source = "the hash chain in the object store"
+    return Observation(float(len(problems)), events, words, source, facts={"problems": problems[:20]})
