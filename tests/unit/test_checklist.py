@@ -210,7 +210,8 @@ def test_a_persons_word(env: Environment) -> None:
         attestation.attest(as_store(memory), state.run, "auto_scaling", "Auditor", note)
     verdict, observed = items(memory, env)["auto_scaling"]
     assert verdict == "attested" and "Auditor attests: second" in observed
-    for item, by, note in (("oltp_response", "a", "b"), ("nosuch", "a", "b"), ("auto_scaling", "", "b"), ("auto_scaling", "a", " ")):
+    wrong = (("oltp_response", "a", "b"), ("nosuch", "a", "b"), ("auto_scaling", "", "b"), ("auto_scaling", "a", " "))
+    for item, by, note in wrong:
         with pytest.raises(BadInput):
             attestation.attest(as_store(memory), state.run, item, by, note)
 
