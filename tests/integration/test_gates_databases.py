@@ -8,10 +8,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from checklist_asked import judged
 from servers import Server
 from traffic_fakes import environment as build_environment
 
-from rollout import gates, kpis
+from rollout import gates
 from rollout.environment import TIERS, Environment
 
 NAMES = ("database_sessions", "queue_age", "replication_lag")
@@ -107,8 +108,8 @@ def test_a_replica_that_is_gone_fails(env: Environment) -> None:
     assert gates.sample(env, ["replication_lag"], time.time(), begun={})[0].verdict == "inconclusive"
 
 
-def test_kpis_of_databases(env: Environment) -> None:
-    """Row security is partial as found and names what is open; the failure rate comes from attempts in the window."""
+def test_probes_of_databases(env: Environment) -> None:
+    """2 % of failed attempts fail; loopback is no network; a privilege for anybody is found."""
     began = time.time() - 1
     enqueue(env, "now()", 1)
     with owner(env, "queue") as connection:
@@ -125,9 +126,13 @@ def test_kpis_of_databases(env: Environment) -> None:
             "INSERT INTO job_logs (id, job_id, status, finished) SELECT gen_random_uuid(), id, 'failed', now()"
             " FROM jobs WHERE payload ? 'fail_times'"
         )
-    found = {k.name: k for k in kpis.measure(env, began, time.time() + 1)}
-    rate = found["queue failure rate, attempts"]
-    assert (rate.value, rate.n, rate.verdict) == (2.0, 50, "missed")
-    oltp = found["row security coverage, oltp"]
-    assert oltp.verdict == "missed" and oltp.value is not None and 0 < oltp.value < 100 and "templates" in oltp.reason
-    assert {t for t in TIERS if found[f"row security coverage, {t}"].verdict == "not measured"} <= {"queue"}
+    found = judged(env, began, time.time() + 1, "queue_failures", "access_controls", "encryption", "storage_compression")
+    rate = found["queue_failures"]
+    assert (rate["value"], rate["n"], rate["verdict"]) == (2.0, 50, "fail")
+    assert found["encryption"]["verdict"] == "not measured" and "loopback" in found["encryption"]["observed"]
+    assert found["storage_compression"]["verdict"] == "not measured"
+    assert found["access_controls"]["verdict"] == "pass", found["access_controls"]
+    with owner(env, "oltp") as connection:
+        connection.execute("GRANT SELECT ON tenants TO PUBLIC")
+    found = judged(env, began, time.time() + 1, "access_controls")
+    assert found["access_controls"]["verdict"] == "fail" and "anybody has SELECT on tenants" in found["access_controls"]["observed"]

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from rollout import journal
+from rollout import journal, row_security
 from rollout.checklist.databases import ask
 from rollout.checklist.probe import Asked, Observation, probe
 
@@ -49,6 +49,19 @@ def _asked(asked: Asked, key: str, tenant: str) -> int:
         if error.code >= 500:
             raise
         return error.code
+
+
+@probe("row_security", reads="state")
+def row_security_coverage(asked: Asked) -> Observation:
+    """Share of the relations with tenants' rows, of every live database, that show a tenant its own alone (%)."""
+    lines = [line for line in row_security.of(asked.environment) if line["verdict"] != "not multi-tenant"]
+    wrong = [f"{line['relation']} on {line['host']}: {line['why']}" for line in lines if line["verdict"] == "fail"]
+    source = "the catalogues of every live database (invoke rls.report)"
+    if not lines:
+        return Observation(n=0, reason="no relation is declared to hold tenants' rows", source=source)
+    words = f"{len(lines) - len(wrong)} of {len(lines)} relations bound to their tenant"
+    words += f"; not: {'; '.join(wrong[:3])}" if wrong else ""
+    return Observation(100 * (1 - len(wrong) / len(lines)), len(lines), words, source, facts={"failing": wrong[:100]})
 
 
 @probe("audit_trails", reads="state")
