@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from commands import change, checklist, load, rollout, sandbox
+from commands import change, checklist, load, rls, rollout, sandbox
 
 namespace = Collection(rollout.deploy, rollout.finalize, rollout.rollback, rollout.status, load.load)
 namespace.add_collection(
@@ -33,3 +33,4 @@ namespace.add_collection(
 checklists = Collection("checklist", attest=checklist.attest)
 checklists.add_task(checklist.show, name="show", default=True)
 namespace.add_collection(checklists)
+namespace.add_collection(Collection("rls", report=rls.report))
