@@ -135,4 +135,5 @@ def test_probes_of_databases(env: Environment) -> None:
     with owner(env, "oltp") as connection:
         connection.execute("GRANT SELECT ON tenants TO PUBLIC")
     found = judged(env, began, time.time() + 1, "access_controls")
-    assert found["access_controls"]["verdict"] == "fail" and "anybody has SELECT on tenants" in found["access_controls"]["observed"]
+    assert found["access_controls"]["verdict"] == "fail"
+    assert "anybody has SELECT on tenants" in found["access_controls"]["observed"]

@@ -27,7 +27,7 @@ def traffic(content: dict[str, Any]) -> str:
         points += [(at, points[-1][1]), (at, float(shift["percent"]))]
     points.append((_offset(end, begin), points[-1][1]))
     chart = _xy("Traffic on green, %", [GREEN], range=(0, 100))
-    chart.add("green", points, show_dots=False)
+    chart.add("green", points, show_dots=False, stroke_style={"width": 3})
     return _svg(chart)
 
 
@@ -90,7 +90,7 @@ def _options(title: str, colours: list[str], height: int) -> dict[str, Any]:
     )  # fmt: skip
     return {
         "title": title, "js": [], "disable_xml_declaration": True, "width": 900, "height": height, "style": style,
-        "legend_at_bottom": True, "margin": 12,
+        "legend_at_bottom": True, "margin": 12, "max_scale": 6,
     }  # fmt: skip
 
 
