@@ -33,7 +33,7 @@ def play(case: Case, cluster: Cluster) -> str:
         pool = keys(owner, case)
     traffic = Traffic(case, cluster.conninfo(dbname, universe.APP), pool)
     before = dump.pieces(cluster, dbname, case)
-    with tempfile.TemporaryDirectory() as folder, Steps(cluster, dbname, case, Path(folder), traffic) as steps:
+    with tempfile.TemporaryDirectory() as folder, Steps(cluster, dbname, case.change_yml(), Path(folder), traffic) as steps:
         writers = Writers(traffic)
         try:
             failures = _walk(case, cluster, dbname, steps, writers, traffic, before)
