@@ -111,7 +111,7 @@ class MergeWriter(threading.Thread):
                     connection.execute(query.encode(), given)
             except errors.UniqueViolation:
                 failed = True
-            stands = self._stands(connection, side, key)
+            stands = any(self._stands(connection, s, key) for s in (SIDES if self.green else (side,)))
         self.traffic.counts["key taken" if stands else "key was taken"] += 1
         return failed == stands
 
@@ -184,16 +184,14 @@ class MergeWriter(threading.Thread):
         told = self._do(connection, query, list(row.values()))
         if not told:
             return None
-        stood = self._stands(connection, side, self._key(row))
-        if stood:  # the conflict: an update of the row that is shown
-            assert conflict == "DO UPDATE", f"{self.said}: it stands in the twin"
-            self._tell(connection, side, self._key(row), {merge.counter: told[0][merge.counter], merge.word: row[merge.word]})
-            return None
-        columns = ", ".join(map(q, row))
-        connection.execute(
-            f"INSERT INTO {TWIN}.{q(side)} ({columns}) VALUES ({places})".encode(), list(row.values())
-        )
-        return self._key(row)
+        # Asked by inserting: to REPEATABLE READ a row that has gone since its snapshot still seems to be there.
+        twin = f"INSERT INTO {TWIN}.{q(side)} ({', '.join(map(q, row))}) VALUES ({places}) ON CONFLICT DO NOTHING"
+        if connection.execute(twin.encode(), list(row.values())).rowcount:
+            return self._key(row)
+        if conflict != "DO UPDATE":
+            self.traffic.failures.append(f"{self.name}: {self.said}: it stands in the twin")
+        self._tell(connection, side, self._key(row), {merge.counter: told[0][merge.counter], merge.word: row[merge.word]})
+        return None
 
     def _update(self, connection: Connection, side: str, key: Key) -> Key | None:
         chance, merge = self.chance, self.merge
@@ -283,9 +281,9 @@ class MergeWriter(threading.Thread):
         connection.execute(query.encode(), [*sets.values(), *key])
 
 
-def writers(merge: Merge, traffic: Traffic, standing: list[tuple[str, Key]], count: int, *, green: bool) -> Iterator[MergeWriter]:
-    """Start clients and yield them."""
-    for number in range(count):
-        writer = MergeWriter(merge, traffic, standing, number + 10 * green, green=green)
+def writers(merge: Merge, traffic: Traffic, standing: list[tuple[str, Key]], numbers: range, *, green: bool) -> Iterator[MergeWriter]:
+    """Start clients of these numbers, no number twice, and yield them."""
+    for number in numbers:
+        writer = MergeWriter(merge, traffic, standing, number, green=green)
         writer.start()
         yield writer

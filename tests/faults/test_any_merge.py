@@ -1,4 +1,4 @@
-"""Two tables that nobody prepared become one under writers, with kills in between; what a merge promises is compared after each step.
+"""Two tables that nobody prepared become one under writers, with kills in between; compared after each step.
 
     python -m pytest tests/faults/test_any_merge.py --rounds 50 --seed 7
 
@@ -21,8 +21,6 @@ from steps import Steps
 from traffic import Traffic
 from universe import APP
 
-FIXED_ROUNDS = 1
-FIXED_SEED = 1
 SETTLE_SECONDS = 0.08
 
 
@@ -33,7 +31,7 @@ def play(merge: Merge, cluster: Cluster) -> str:
         standing = merges.create(owner, merge)
     traffic = Traffic(merge.table, cluster.conninfo(dbname, APP))
     with tempfile.TemporaryDirectory() as folder, Steps(cluster, dbname, merge.change_yml(), Path(folder), traffic) as steps:
-        blue = list(writers(merge, traffic, standing, 3, green=False))
+        blue = list(writers(merge, traffic, standing, range(3), green=False))
         green: list[MergeWriter] = []
         try:
             failures = _walk(merge, cluster, dbname, steps, traffic, standing, blue, green)
@@ -65,7 +63,7 @@ def _walk(
                     found += merges.differences(connection, merge, "copied" if step in ("expand", "swap") else "swapped")
             return found
         if step == "swap":
-            green += writers(merge, traffic, standing, 1, green=True)
+            green += writers(merge, traffic, standing, range(10 + number, 11 + number), green=True)
         time.sleep(SETTLE_SECONDS)
         with traffic.still(), cluster.superuser(dbname) as connection:
             parted = merges.differences(connection, merge, STAGES[step])
@@ -83,9 +81,11 @@ def test_kept(cluster: Cluster) -> None:
 def test_random(cluster: Cluster, pytestconfig: pytest.Config) -> None:
     """Random cases, every one played before the first failure is told."""
     asked = pytestconfig.getoption("--rounds")
-    first = pytestconfig.getoption("--seed") or (int(time.time()) if asked else FIXED_SEED)
+    if not asked:
+        return  # the kept one is enough for every day
+    first = pytestconfig.getoption("--seed") or int(time.time())
     broken: list[str] = []
-    for number in range(first, first + (asked or FIXED_ROUNDS)):
+    for number in range(first, first + asked):
         try:
             play(merges.drawn(number), cluster)
         except Broken as error:
