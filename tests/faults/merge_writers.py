@@ -33,7 +33,9 @@ class Undone(Exception):
 class MergeWriter(threading.Thread):
     """One client; `green`: under the new name. `standing`: sides and keys that probably stand, shared by all."""
 
-    def __init__(self, merge: Merge, traffic: Traffic, standing: list[tuple[str, Key]], number: int, *, green: bool) -> None:
+    def __init__(
+        self, merge: Merge, traffic: Traffic, standing: list[tuple[str, Key]], number: int, *, green: bool
+    ) -> None:
         super().__init__(name=f"merge-writer-{number}", daemon=True)
         self.merge, self.traffic, self.standing, self.number, self.green = merge, traffic, standing, number, green
         self.chance, self.case, self.made = random.Random(merge.seed * 31 + number), merge.table, 0
@@ -134,7 +136,9 @@ class MergeWriter(threading.Thread):
         side, key = self._some()
         if self.chance.random() < 0.15:
             side = self.chance.choice(SIDES)  # it may not stand there
-        act = self._insert if dice < 0.3 else self._update if dice < 0.65 else self._remove if dice < 0.8 else self._rekey
+        act = (
+            self._insert if dice < 0.3 else self._update if dice < 0.65 else self._remove if dice < 0.8 else self._rekey
+        )
         self.traffic.counts[act.__name__] += 1
         made = act(connection, side, key)
         if made:
@@ -151,7 +155,10 @@ class MergeWriter(threading.Thread):
         fields = [(result.fname(n) or b"").decode() for n in range(result.nfields)]
         texts = ([result.get_value(r, n) for n in range(result.nfields)] for r in range(result.ntuples))
         return [
-            {back.get(name, name): text if text is None else text.decode() for name, text in zip(fields, row, strict=True)}
+            {
+                back.get(name, name): text if text is None else text.decode()
+                for name, text in zip(fields, row, strict=True)
+            }
             for row in texts
         ]
 
@@ -190,7 +197,9 @@ class MergeWriter(threading.Thread):
             return self._key(row)
         if conflict != "DO UPDATE":
             self.traffic.failures.append(f"{self.name}: {self.said}: it stands in the twin")
-        self._tell(connection, side, self._key(row), {merge.counter: told[0][merge.counter], merge.word: row[merge.word]})
+        self._tell(
+            connection, side, self._key(row), {merge.counter: told[0][merge.counter], merge.word: row[merge.word]}
+        )
         return None
 
     def _update(self, connection: Connection, side: str, key: Key) -> Key | None:
@@ -201,7 +210,9 @@ class MergeWriter(threading.Thread):
             sets[column.name] = None if chance.random() < 0.2 else value(self.case, column, chance, 0)
         count = merge.counter not in sets and chance.random() < 0.5
         assigned = [f"{q(self.names[name])} = %s" for name in sets]
-        assigned += [f"{q(self.names[merge.counter])} = coalesce({q(self.names[merge.counter])}, 0) + 1"] if count else []
+        assigned += (
+            [f"{q(self.names[merge.counter])} = coalesce({q(self.names[merge.counter])}, 0) + 1"] if count else []
+        )
         self.said = f"update {side} {key} {str(sets)[:200]} green={self.green}"
         query = f"UPDATE {self._relation(side)} SET {', '.join(assigned)} WHERE {self._where(self.names)} RETURNING {self._listed()}"
         told = self._do(connection, query, [*sets.values(), *key])
@@ -209,7 +220,11 @@ class MergeWriter(threading.Thread):
         if told:
             sets |= {name: told[0][name] for name in [*sets, merge.counter]}
             if not count and merge.counter not in assigned:
-                sets = {name: text for name, text in sets.items() if name != merge.counter or f"{q(self.names[name])} = %s" in assigned}
+                sets = {
+                    name: text
+                    for name, text in sets.items()
+                    if name != merge.counter or f"{q(self.names[name])} = %s" in assigned
+                }
             self._tell(connection, side, key, sets)
         return None
 
@@ -218,7 +233,9 @@ class MergeWriter(threading.Thread):
         new = self._key(row)
         self.said = f"rekey {side} {key} to {new} green={self.green}"
         assigned = ", ".join(f"{q(self.names[k])} = %s" for k in self.merge.key)
-        query = f"UPDATE {self._relation(side)} SET {assigned} WHERE {self._where(self.names)} RETURNING {self._listed()}"
+        query = (
+            f"UPDATE {self._relation(side)} SET {assigned} WHERE {self._where(self.names)} RETURNING {self._listed()}"
+        )
         told = self._do(connection, query, [*new, *key])
         self._agree(connection, side, key, told)
         if not told:
@@ -281,7 +298,9 @@ class MergeWriter(threading.Thread):
         connection.execute(query.encode(), [*sets.values(), *key])
 
 
-def writers(merge: Merge, traffic: Traffic, standing: list[tuple[str, Key]], numbers: range, *, green: bool) -> Iterator[MergeWriter]:
+def writers(
+    merge: Merge, traffic: Traffic, standing: list[tuple[str, Key]], numbers: range, *, green: bool
+) -> Iterator[MergeWriter]:
     """Start clients of these numbers, no number twice, and yield them."""
     for number in numbers:
         writer = MergeWriter(merge, traffic, standing, number, green=green)

@@ -106,7 +106,12 @@ def drawn(number: int) -> Merge:
     renamed = chance.sample([c.name for c in columns], chance.randint(0, 2))
     who = ("runner", "runner", "backend", "backend", "server")
     kills = sorted(
-        (chance.randrange(len(STEPS)), chance.randint(1, 80), chance.choice(who), chance.choice(("before", "during", "after")))
+        (
+            chance.randrange(len(STEPS)),
+            chance.randint(1, 80),
+            chance.choice(who),
+            chance.choice(("before", "during", "after")),
+        )
         for _ in range(chance.randint(0, 6))
     )
     return Merge(
@@ -145,7 +150,9 @@ def create(superuser: psycopg.Connection[Any], merge: Merge) -> list[tuple[str, 
                 row = new_row(merge, case, chance, number)
                 copy.write_row([row[name] for name in merge.names])
         superuser.execute(f"INSERT INTO {TWIN}.{q(side)} SELECT * FROM public.{q(side)}".encode())
-        keys = superuser.execute(f"SELECT {', '.join(f'{q(k)}::text' for k in merge.key)} FROM {TWIN}.{q(side)}".encode())
+        keys = superuser.execute(
+            f"SELECT {', '.join(f'{q(k)}::text' for k in merge.key)} FROM {TWIN}.{q(side)}".encode()
+        )
         stand += [(side, tuple(key)) for key in keys]
     superuser.execute("ANALYZE")
     return stand

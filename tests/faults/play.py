@@ -16,7 +16,14 @@ from traffic import Traffic, keys
 from writers import Writers
 
 SETTLE_SECONDS = 0.1
-STAGES = {"expand": "compared", "discard": None, "swap": "swapped", "revert": "copied", "compare": "swapped", "contract": "contracted"}
+STAGES = {
+    "expand": "compared",
+    "discard": None,
+    "swap": "swapped",
+    "revert": "copied",
+    "compare": "swapped",
+    "contract": "contracted",
+}
 
 
 class Broken(AssertionError):
@@ -32,7 +39,10 @@ def play(case: Case, cluster: Cluster) -> str:
         pool = keys(owner, case)
     traffic = Traffic(case, cluster.conninfo(dbname, universe.APP), pool)
     before = dump.pieces(cluster, dbname, case)
-    with tempfile.TemporaryDirectory() as folder, Steps(cluster, dbname, case.change_yml(), Path(folder), traffic) as steps:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Steps(cluster, dbname, case.change_yml(), Path(folder), traffic) as steps,
+    ):
         writers = Writers(traffic)
         try:
             failures = _walk(case, cluster, dbname, steps, writers, traffic, before)

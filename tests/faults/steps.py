@@ -33,6 +33,7 @@ class Steps:
     def __init__(self, cluster: Cluster, dbname: str, change_yml: str, folder: Path, traffic: Traffic) -> None:
         self.cluster, self.dbname, self.traffic = cluster, dbname, traffic
         self.log: list[str] = []
+        self.settings: dict[str, Any] = dict(SETTINGS)
         self.folder = folder / CHANGE
         self.folder.mkdir()
         (self.folder / "change.yml").write_text(change_yml)
@@ -82,7 +83,7 @@ class Steps:
             "step": name,
             "database": database,
             "folder": str(self.folder),
-            "settings": SETTINGS,
+            "settings": self.settings,
             **kill,
             "postmaster": self.cluster.postmaster.pid,
             "superuser": self.cluster.conninfo(self.dbname, "postgres"),

@@ -30,7 +30,10 @@ def play(merge: Merge, cluster: Cluster) -> str:
     with cluster.superuser(dbname) as owner:
         standing = merges.create(owner, merge)
     traffic = Traffic(merge.table, cluster.conninfo(dbname, APP))
-    with tempfile.TemporaryDirectory() as folder, Steps(cluster, dbname, merge.change_yml(), Path(folder), traffic) as steps:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Steps(cluster, dbname, merge.change_yml(), Path(folder), traffic) as steps,
+    ):
         blue = list(writers(merge, traffic, standing, range(3), green=False))
         green: list[MergeWriter] = []
         try:
@@ -41,7 +44,9 @@ def play(merge: Merge, cluster: Cluster) -> str:
         failures = failures or traffic.failures
         if failures:
             told = "\n".join([*(f[:2000] for f in failures[:10]), "steps:", *steps.log])
-            raise Broken(f"\n{told}\n{dict(traffic.counts)}\nkeep as tests/faults/seeds/merges/<name>.json:\n{merge.to_json()}")
+            raise Broken(
+                f"\n{told}\n{dict(traffic.counts)}\nkeep as tests/faults/seeds/merges/<name>.json:\n{merge.to_json()}"
+            )
     cluster.drop(dbname)
     return f"{dict(traffic.counts)}"
 
@@ -60,7 +65,9 @@ def _walk(
             found = [f"{step} ended at {said.get('stage')}: {said.get('text', said)}", *traffic.failures]
             if "differ" in said.get("text", ""):
                 with traffic.still(), cluster.superuser(dbname) as connection:
-                    found += merges.differences(connection, merge, "copied" if step in ("expand", "swap") else "swapped")
+                    found += merges.differences(
+                        connection, merge, "copied" if step in ("expand", "swap") else "swapped"
+                    )
             return found
         if step == "swap":
             green += writers(merge, traffic, standing, range(10 + number, 11 + number), green=True)

@@ -35,7 +35,13 @@ class WideWriter(threading.Thread):
 
     def __init__(self, traffic: Traffic, face: Face, number: int, search_path: str) -> None:
         super().__init__(name=f"wide-{number}", daemon=True)
-        self.traffic, self.case, self.face, self.number, self.search_path = traffic, traffic.case, face, number, search_path
+        self.traffic, self.case, self.face, self.number, self.search_path = (
+            traffic,
+            traffic.case,
+            face,
+            number,
+            search_path,
+        )
         self.chance, self.made, self.mine = random.Random(self.case.seed * 37 + number), 0, list[Key]()
         self.ended = threading.Event()
         self.connection: Connection | None = None

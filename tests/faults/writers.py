@@ -151,6 +151,8 @@ class Writer(threading.Thread):
         """Account for a failed transaction: fine, when the twin alone fails likewise; else it is a failure."""
         traffic, state = self.traffic, error.sqlstate or ""
         traffic.counts[f"error {state}"] += 1
+        if state == "53100" and traffic.full:
+            return
         if state == "40001" and plan.repeatable:
             return
         if state == "40P01" and not self.case.profile.single:
