@@ -76,7 +76,9 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
     try:
         change = changes.load("oltp", Path(order["folder"]))  # the tier names nothing here
         with ledger.connect(Database(**order["database"])) as connection:
-            stages = Stages(connection, change, ledger.Fence("run", 1), Settings.model_construct(**order["settings"]), report)
+            stages = Stages(
+                connection, change, ledger.Fence("run", 1), Settings.model_construct(**order["settings"]), report
+            )
             done = getattr(stages, order["step"])()
             said = {"done": done if isinstance(done, dict) else done.to_dict(), "stage": stages.stage()}
     except RolloutError as error:

@@ -58,7 +58,9 @@ def staged(case: Case, cluster: Cluster, dbname: str) -> Iterator[tuple[Steps, T
 
 def plain() -> Case:
     """Return a drawn case without kills and without what a replica cannot refresh."""
-    number = next(n for n in range(1, 200) if not (c := drawn(n, 15)).seen and c.upserts and not c.renamed and not c.partition)
+    number = next(
+        n for n in range(1, 200) if not (c := drawn(n, 15)).seen and c.upserts and not c.renamed and not c.partition
+    )
     return replace(drawn(number, 15), kills=(), rows=ROWS, again=False)
 
 
@@ -67,7 +69,18 @@ def test_replica_falls_behind() -> None:
     case = plain()
     with home() as cluster:
         port, folder = free_port(), cluster.data.parent / "standby"
-        backup = [cluster.binaries / "pg_basebackup", "-D", folder, "-R", "-X", "stream", "-c", "fast", "-U", "postgres"]
+        backup = [
+            cluster.binaries / "pg_basebackup",
+            "-D",
+            folder,
+            "-R",
+            "-X",
+            "stream",
+            "-c",
+            "fast",
+            "-U",
+            "postgres",
+        ]
         backup += ["-h", "127.0.0.1", "-p", str(cluster.port)]
         subprocess.run([str(word) for word in backup], check=True, capture_output=True, cwd="/", **DROP)
         server = [cluster.binaries / "postgres", "-D", folder, "-p", port, "-k", "", "-h", "127.0.0.1"]
@@ -85,6 +98,7 @@ def test_replica_falls_behind() -> None:
             said: dict[str, Any] = {}
             runner = threading.Thread(target=lambda: said.update(steps.step("expand")))
             runner.start()
+            within(60, lambda: expanded(cluster, dbname))
             runner.join(HELD_SECONDS)
             held = runner.is_alive()
             with superuser(port) as standby:
@@ -92,7 +106,7 @@ def test_replica_falls_behind() -> None:
             runner.join()
             assert said.get("stage") == "compared", said
             assert held, said
-            assert any("held by replica lag" in note for note in said["notes"]), said["notes"]
+            assert any("held by replica backlog" in note for note in said["notes"]), said["notes"]
             assert steps.step("swap")["stage"] == "swapped", steps.log
             writers.stop()
             caught_up(cluster, port)
@@ -105,6 +119,12 @@ def behind(cluster: Cluster) -> None:
     with cluster.superuser() as primary:
         query = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) > 500000 FROM pg_stat_replication"
         assert primary.execute(query).fetchone() == (True,)
+
+
+def expanded(cluster: Cluster, dbname: str) -> None:
+    """Raise unless the shadow is made and to be filled."""
+    with cluster.superuser(dbname) as connection:
+        assert connection.execute("SELECT stage FROM rollout.changes").fetchone() == ("expanded",)
 
 
 def caught_up(cluster: Cluster, port: int) -> None:
