@@ -178,7 +178,8 @@ class MergeWriter(threading.Thread):
         names, counter = self.names, q(self.names[merge.counter])
         sets = {"": "", "DO NOTHING": " DO NOTHING"}.get(conflict)
         if sets is None:
-            sets = f" DO UPDATE SET {counter} = coalesce(here.{counter}, 0) + 1, {q(names[merge.word])} = excluded.{q(names[merge.word])}"
+            word = q(names[merge.word])
+            sets = f" DO UPDATE SET {counter} = coalesce(here.{counter}, 0) + 1, {word} = excluded.{word}"
         if conflict:
             sets = f" ON CONFLICT ({', '.join(q(names[k]) for k in merge.key)}){sets}"
         self.said = f"insert {conflict} {side} {self._key(row)} green={self.green}"
@@ -214,7 +215,8 @@ class MergeWriter(threading.Thread):
             [f"{q(self.names[merge.counter])} = coalesce({q(self.names[merge.counter])}, 0) + 1"] if count else []
         )
         self.said = f"update {side} {key} {str(sets)[:200]} green={self.green}"
-        query = f"UPDATE {self._relation(side)} SET {', '.join(assigned)} WHERE {self._where(self.names)} RETURNING {self._listed()}"
+        where = self._where(self.names)
+        query = f"UPDATE {self._relation(side)} SET {', '.join(assigned)} WHERE {where} RETURNING {self._listed()}"
         told = self._do(connection, query, [*sets.values(), *key])
         self._agree(connection, side, key, told)
         if told:
@@ -259,7 +261,7 @@ class MergeWriter(threading.Thread):
         return None
 
     def _agree(self, connection: Connection, side: str, key: Key, told: list[Row]) -> None:
-        """Note a failure when a row that came back does not stand in the twin. The other way round another client may be between."""
+        """Note a failure when a row that came back does not stand in the twin."""
         if told and not any(self._stands(connection, s, key) for s in (SIDES if self.green else (side,))):
             self.traffic.failures.append(f"{self.name}: {self.said}: it does not stand in the twin")
 

@@ -178,7 +178,8 @@ def differences(connection: psycopg.Connection[Any], merge: Merge, stage: str | 
     """Return what is not as promised at a stage of the ledger."""
     left, right = (f"{TWIN}.{q(side)}" for side in SIDES)
     same = " AND ".join(f"x.{q(k)} = y.{q(k)}" for k in merge.key)
-    merged = f"(SELECT * FROM {left} UNION ALL SELECT y.* FROM {right} AS y WHERE NOT EXISTS (SELECT FROM {left} AS x WHERE {same}))"
+    alone = f"SELECT y.* FROM {right} AS y WHERE NOT EXISTS (SELECT FROM {left} AS x WHERE {same})"
+    merged = f"(SELECT * FROM {left} UNION ALL {alone})"
     own = ", ".join(f"s.{q(name)}" for name in merge.names)
     new = ", ".join(f"s.{q(merge.rename.get(name, name))}" for name in merge.names)
     pairs = []

@@ -47,13 +47,15 @@ def staged(case: Case, cluster: Cluster, dbname: str) -> Iterator[tuple[Steps, T
     with cluster.superuser(dbname) as owner:
         pool = keys(owner, case)
     traffic = Traffic(case, cluster.conninfo(dbname, universe.APP), pool)
-    with tempfile.TemporaryDirectory() as folder:
-        with Steps(cluster, dbname, case.change_yml(), Path(folder), traffic) as steps:
-            writers = Writers(traffic)
-            try:
-                yield steps, traffic, writers
-            finally:
-                writers.stop()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Steps(cluster, dbname, case.change_yml(), Path(folder), traffic) as steps,
+    ):
+        writers = Writers(traffic)
+        try:
+            yield steps, traffic, writers
+        finally:
+            writers.stop()
 
 
 def plain() -> Case:
@@ -142,7 +144,9 @@ def caught_up(cluster: Cluster, port: int) -> None:
 def small_disk(folder: Path) -> Iterator[Path]:
     """Mount a disk of a few MiB, for root alone to do; taken away again whatever happens."""
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder)], check=True)
+    subprocess.run(
+        [shutil.which("mount") or "mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder)], check=True
+    )
     try:
         inner = folder / "space"
         inner.mkdir()
@@ -150,7 +154,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
         folder.chmod(0o755)
         yield inner
     finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+        subprocess.run([shutil.which("umount") or "umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
