@@ -16,6 +16,8 @@ from kinds import KINDS
 
 Kill = tuple[int, int, Literal["runner", "backend", "server"], Literal["before", "during", "after"]]
 CHANGE = "001_any_table"
+STEPS = ("expand", "swap", "revert", "expand", "swap", "compare", "contract")
+AGAIN = ("expand", "discard", "expand", "swap", "revert", "discard", *STEPS[3:])
 
 
 def q(name: str) -> str:
@@ -60,12 +62,15 @@ class Added:
 
 @dataclass(frozen=True)
 class Profile:
-    """Who writes: `single` transactions touch one row each; `twin_first` decides errors exactly; `replica`: one writer's role."""
+    """Who writes: `single` transactions touch one row each; `twin_first` decides errors exactly; `replica`: one writer's role.
+
+    `wide`: one client of the new release writes what only the new shape can hold."""
 
     single: bool = False
     twin_first: bool = False
     replica: bool = False
     green: bool = True
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,10 +108,16 @@ class Case:
     seed: int = 0
     profile: Profile = Profile()
     kills: tuple[Kill, ...] = ()
+    again: bool = False  # the shadow is discarded and made anew, before the swap and after the revert
     major: int = 15  # the lowest Postgres that can hold it
 
     def column(self, name: str) -> Column:
         return next(c for c in self.columns if c.name == name)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What is done, in order."""
+        return AGAIN if self.again else STEPS
 
     @property
     def target_schema(self) -> str:

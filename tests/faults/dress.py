@@ -14,8 +14,11 @@ from universe import KIT
 Wearer = Callable[[Draw, Case, Names], Case]
 
 
-def dressed(draw: Draw, case: Case, names: Names) -> Case:
-    """Return the case with a drawn part of everything that a table may have and its change can carry."""
+def dressed(draw: Draw, case: Case, names: Names, *, telling: bool = True) -> Case:
+    """Return the case with a drawn part of everything that a table may have and its change can carry.
+
+    `telling`: also what tells of its rows elsewhere.
+    """
     wearers: list[tuple[float, Wearer]] = [
         (0.2, _partitioned),
         (0.6, index),
@@ -36,7 +39,7 @@ def dressed(draw: Draw, case: Case, names: Names) -> Case:
         (0.4, _stored),
     ]
     for share, wear in wearers:
-        if chance(draw, share):
+        if chance(draw, share) and (telling or wear not in (child, itself, _traced, _seen)):
             case = wear(draw, case, names)
     return case
 

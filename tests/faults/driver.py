@@ -67,17 +67,25 @@ class Strike:
 def run(order: dict[str, Any]) -> dict[str, Any]:
     """Run one step; return what came of it."""
     strike = Strike(order)
+    notes: list[str] = []
+
+    def report(work: str, _rows: int, _rate: float) -> None:
+        if "(" in work and work not in notes:
+            notes.append(work)
+
     try:
         change = changes.load("oltp", Path(order["folder"]))  # the tier names nothing here
         with ledger.connect(Database(**order["database"])) as connection:
-            stages = Stages(connection, change, ledger.Fence("run", 1), Settings.model_construct(**order["settings"]))
+            stages = Stages(
+                connection, change, ledger.Fence("run", 1), Settings.model_construct(**order["settings"]), report
+            )
             done = getattr(stages, order["step"])()
             said = {"done": done if isinstance(done, dict) else done.to_dict(), "stage": stages.stage()}
     except RolloutError as error:
         said = {"refused": error.to_dict(), "text": str(error)}
     except Exception as error:  # noqa: BLE001  (whatever it is, the test wants to read it)
         said = {"failed": repr(error), "text": traceback.format_exc()}
-    return said | {"struck": strike.struck, "statements": strike.count}
+    return said | {"struck": strike.struck, "statements": strike.count, "notes": notes}
 
 
 def main() -> None:

@@ -12,12 +12,18 @@ import universe
 from cases import Case
 from cluster import Cluster
 from steps import Steps
-from tables import STEPS
 from traffic import Traffic, keys
 from writers import Writers
 
 SETTLE_SECONDS = 0.1
-STAGES = {"expand": "compared", "swap": "swapped", "revert": "copied", "compare": "swapped", "contract": "contracted"}
+STAGES = {
+    "expand": "compared",
+    "discard": None,
+    "swap": "swapped",
+    "revert": "copied",
+    "compare": "swapped",
+    "contract": "contracted",
+}
 
 
 class Broken(AssertionError):
@@ -33,7 +39,10 @@ def play(case: Case, cluster: Cluster) -> str:
         pool = keys(owner, case)
     traffic = Traffic(case, cluster.conninfo(dbname, universe.APP), pool)
     before = dump.pieces(cluster, dbname, case)
-    with tempfile.TemporaryDirectory() as folder, Steps(cluster, dbname, case, Path(folder), traffic) as steps:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Steps(cluster, dbname, case.change_yml(), Path(folder), traffic) as steps,
+    ):
         writers = Writers(traffic)
         try:
             failures = _walk(case, cluster, dbname, steps, writers, traffic, before)
@@ -49,7 +58,7 @@ def play(case: Case, cluster: Cluster) -> str:
 def _walk(
     case: Case, cluster: Cluster, dbname: str, steps: Steps, writers: Writers, traffic: Traffic, before: dict[str, str]
 ) -> list[str]:
-    for number, step in enumerate(STEPS):
+    for number, step in enumerate(case.steps):
         time.sleep(SETTLE_SECONDS)
         if step == "revert":
             writers.stop_green()
@@ -68,10 +77,12 @@ def _walk(
             writers.start_green()
         time.sleep(SETTLE_SECONDS)
         with traffic.still(), cluster.superuser(dbname) as connection:
+            if step == "expand":
+                twin.taken_back(connection, case)
             parted = twin.differences(connection, case, STAGES[step])
         if parted or traffic.failures:
             return [f"after {step}:", *parted, *traffic.failures]
-        if step == "revert" or (step == "contract" and not case.changes):
+        if step in ("revert", "discard") or (step == "contract" and not case.changes):
             left = case.left if step == "contract" else set()
             changed = dump.changed(before, dump.pieces(cluster, dbname, case), kept=step == "revert", left=left)
             if changed:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
-from cases import CHANGE, Case, Kill
+from cases import CHANGE, Kill
 from cluster import Cluster
 from traffic import Traffic
 
@@ -30,12 +30,13 @@ LOCK_PAGE = "lock-refused"
 class Steps:
     """Orders to a driver process on one database; `log` keeps what came of each."""
 
-    def __init__(self, cluster: Cluster, dbname: str, case: Case, folder: Path, traffic: Traffic) -> None:
+    def __init__(self, cluster: Cluster, dbname: str, change_yml: str, folder: Path, traffic: Traffic) -> None:
         self.cluster, self.dbname, self.traffic = cluster, dbname, traffic
         self.log: list[str] = []
+        self.settings: dict[str, Any] = dict(SETTINGS)
         self.folder = folder / CHANGE
         self.folder.mkdir()
-        (self.folder / "change.yml").write_text(case.change_yml())
+        (self.folder / "change.yml").write_text(change_yml)
         self.driver = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("driver.py"))],
             stdin=subprocess.PIPE,
@@ -82,7 +83,7 @@ class Steps:
             "step": name,
             "database": database,
             "folder": str(self.folder),
-            "settings": SETTINGS,
+            "settings": self.settings,
             **kill,
             "postmaster": self.cluster.postmaster.pid,
             "superuser": self.cluster.conninfo(self.dbname, "postgres"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from cases import Case, Column, Kill, Profile, q
-from differences import differing
+from dataclasses import replace
+
+from cases import STEPS, Case, Column, Kill, Profile, q
+from differences import WIDER, differing
 from draws import LONG, NAMES, Draw, Names, chance, one
 from dress import dressed
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -12,7 +14,6 @@ from kinds import KEYS, KINDS, SPECIAL
 
 SCHEMAS = ("public", "public", "Odd Schema", "sales")
 TABLES = ("things", "Order Lines", f"{LONG}3", "user", "jobs")
-STEPS = ("expand", "swap", "revert", "expand", "swap", "compare", "contract")
 ORDINARY = tuple(name for name in KINDS if name not in SPECIAL)
 DEFAULTS = {
     "int": "DEFAULT 7",
@@ -27,8 +28,8 @@ DEFAULTS = {
 
 
 @st.composite
-def cases(draw: Draw, major: int = 15) -> Case:
-    """Draw a case that this major version of Postgres can hold."""
+def cases(draw: Draw, major: int = 15, *, wide: bool = False) -> Case:
+    """Draw a case that this major version of Postgres can hold; `wide`: with something that only the new shape can hold."""
     names: Names = iter(draw(st.permutations(NAMES)))
     key, constraint = _key(draw, names)
     counter, word = Column(next(names), "small"), Column(next(names), "plain")
@@ -38,6 +39,8 @@ def cases(draw: Draw, major: int = 15) -> Case:
         columns.append(
             Column(next(names), "int", f"GENERATED ALWAYS AS ({q(counter.name)} * 2 + 1) {how}", "generated")
         )
+    if wide:
+        columns.append(Column(next(names), one(draw, "int", "int2", "varchar")))
     case = Case(
         schema=one(draw, *SCHEMAS),
         table=one(draw, *TABLES),
@@ -51,10 +54,21 @@ def cases(draw: Draw, major: int = 15) -> Case:
         major=major,
         profile=Profile(single=chance(draw, 0.4), twin_first=chance(draw, 0.3), replica=chance(draw, 0.4)),
     )
-    return dressed(draw, differing(draw, case, names), names)
+    case = differing(draw, case, names)
+    if wide and not case.widened:
+        case = replace(case, widened={columns[-1].name: WIDER[columns[-1].kind]})
+    case = dressed(draw, case, names, telling=not wide)
+    # Drawn last, so that a number goes on to mean the table that it meant.
+    case = replace(case, again=chance(draw, 0.3))
+    return replace(case, profile=replace(case.profile, wide=may_be_wide(case) and (wide or chance(draw, 0.6))))
 
 
-def drawn(number: int, major: int) -> Case:
+def may_be_wide(case: Case) -> bool:
+    """Whether there is something that only the new shape can hold, and nothing that would tell of it elsewhere."""
+    return bool(case.widened) and not (case.traced or case.seen or case.child or case.up)
+
+
+def drawn(number: int, major: int, *, wide: bool = False) -> Case:
     """Return the case of a number: the same each time, and owing nothing to the case before it.
 
     Hypothesis tries the simplest first and variations of the last later; here each seed gives its first random one.
@@ -65,7 +79,7 @@ def drawn(number: int, major: int) -> Case:
     @settings(
         max_examples=2, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
     )
-    @given(cases(major))
+    @given(cases(major, wide=wide))
     def keep(case: Case) -> None:
         found.append(case)
 

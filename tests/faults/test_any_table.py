@@ -27,6 +27,7 @@ from writers import Writers
 
 FIXED_ROUNDS = 2
 FIXED_SEED = 1
+WIDE_ROUNDS = 1
 ALONE_SECONDS = 0.3
 
 
@@ -40,16 +41,25 @@ def test_kept(cluster: Cluster, path: Path) -> None:
 
 def test_random(cluster: Cluster, pytestconfig: pytest.Config) -> None:
     """Random cases, every one played before the first failure is told."""
+    _play_all(cluster, pytestconfig, FIXED_ROUNDS)
+
+
+def _play_all(cluster: Cluster, pytestconfig: pytest.Config, rounds: int, *, wide: bool = False) -> None:
     asked = pytestconfig.getoption("--rounds")
     first = pytestconfig.getoption("--seed") or (int(time.time()) if asked else FIXED_SEED)
     broken: list[str] = []
-    for number in range(first, first + (asked or FIXED_ROUNDS)):
+    for number in range(first, first + (asked or rounds)):
         try:
-            play(drawn(number, cluster.major), cluster)
+            play(drawn(number, cluster.major, wide=wide), cluster)
         except Broken as error:
             broken.append(f"--seed {number}: {error}")
     if broken:
         pytest.fail(f"{len(broken)} cases failed; the first is {broken[0]}", pytrace=False)
+
+
+def test_wide(cluster: Cluster, pytestconfig: pytest.Config) -> None:
+    """The new release writes what only the new shape can hold: it is in the reject ledger, and nowhere else."""
+    _play_all(cluster, pytestconfig, WIDE_ROUNDS, wide=True)
 
 
 def test_writers_alone(cluster: Cluster) -> None:

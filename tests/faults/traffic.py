@@ -29,6 +29,7 @@ class Traffic:
     crashed_at: float = float("-inf")
     quiet: threading.Condition = field(default_factory=threading.Condition)
     inside: int = 0
+    full: bool = False  # the shadow's disk is: whoever writes through the sync is told so
     frozen: bool = False
 
     @contextmanager

@@ -49,6 +49,9 @@ def create(superuser: psycopg.Connection[Any], case: Case) -> None:
     superuser.execute(f"SET ROLE {OWNER}".encode())
     for schema in (TWIN, case.schema):
         superuser.execute(definition(case, schema).encode())
+    if case.profile.wide:
+        superuser.execute(f"CREATE TABLE {TWIN}.rejected (key text PRIMARY KEY)".encode())
+        superuser.execute(f"GRANT SELECT, INSERT, DELETE ON {TWIN}.rejected TO {APP}".encode())
     superuser.execute("RESET ROLE")
     with superuser.transaction():
         fill(superuser, case)

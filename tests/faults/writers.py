@@ -14,6 +14,7 @@ from faces import Face, Row, blue, green, twin
 from plans import Plan, Planner
 from psycopg import errors
 from traffic import Traffic
+from wide import WideWriter
 from writes import Connection, Rekey, Write, key_of, parted
 
 PAUSE_SECONDS = 0.002
@@ -150,6 +151,8 @@ class Writer(threading.Thread):
         """Account for a failed transaction: fine, when the twin alone fails likewise; else it is a failure."""
         traffic, state = self.traffic, error.sqlstate or ""
         traffic.counts[f"error {state}"] += 1
+        if state == "53100" and traffic.full:
+            return
         if state == "40001" and plan.repeatable:
             return
         if state == "40P01" and not self.case.profile.single:
@@ -211,18 +214,22 @@ class Writers:
         self.blue = [
             Writer(traffic, blue(case), n, replica=case.profile.replica and n == clients - 1) for n in range(clients)
         ]
-        self.green: list[Writer] = []
+        self.green: list[Writer | WideWriter] = []
+        self.rounds = 0
         for writer in self.blue:
             writer.start()
 
     def start_green(self) -> None:
         """Let clients of the new release begin, under the target's names."""
-        path = f"{q(self.case.target_schema)}, {q(self.case.schema)}"
+        case, path = self.case, f"{q(self.case.target_schema)}, {q(self.case.schema)}"
         started = (
             [Writer(self.traffic, green(self.case), 10 + len(self.green), search_path=path)]
             if self.case.profile.green
             else []
         )
+        if case.profile.wide:
+            started.append(WideWriter(self.traffic, green(case), 100 + self.rounds, path))
+            self.rounds += 1
         for writer in started:
             writer.start()
         self.green += started

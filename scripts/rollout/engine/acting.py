@@ -133,8 +133,8 @@ class Acting:
                 page="runbooks/deploy.md#edited-change",
             )
 
-    def refuse_difference(self, differing: list[str], *, discard: bool) -> None:
-        """Raise Failed when there are differences; `discard`: nothing that was copied counts any more."""
+    def refuse_difference(self, differing: list[str], *, discard: bool, what: str = "") -> None:
+        """Raise Failed when there are differences; `discard`: nothing that was copied counts any more; `what`: else than keys."""
         if not differing:
             return
         if discard:
@@ -145,7 +145,7 @@ class Acting:
                     self.connection, self.fence, self.change.name, "mismatched", self.change.sha256, differing=differing
                 )
         raise Failed(
-            f"{self.change.name}: both sides differ in {len(differing)} or more keys: {', '.join(differing[:3])}",
+            f"{self.change.name}: {what or f'both sides differ in {len(differing)} or more keys'}: {', '.join(differing[:3])}",
             limit="0 differences",
             next="find what writes past the sync; the next deploy copies anew",
             page="runbooks/deploy.md#mismatch",

@@ -22,6 +22,15 @@ from rollout.errors import Failed, Fenced
 
 DDL = Path(__file__).with_name("ledger.sql")
 Connection = psycopg.Connection[dict[str, Any]]
+# Keys are bound and read as text: it has to mean one thing, and so do definitions, whatever the database's or the role's defaults
+# are. Those that are meant for its clients would end our long statements; where ours have a limit they state it themselves.
+SESSION = """
+SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; SET quote_all_identifiers = off;
+SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off;
+SET default_transaction_deferrable = off;
+SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0
+"""
+TRANSACTION_TIMEOUT = 170000  # the first version that has it
 VERSION = "SELECT obj_description(oid, 'pg_namespace') AS version FROM pg_namespace WHERE nspname = 'rollout'"
 
 
@@ -45,8 +54,9 @@ def connect(database: Database, application_name: str = "rollout") -> Iterator[C
         ) from None
     # Statements that psycopg prepares by itself would take ours with them when it forgets them (engine/rewrite/description.py).
     connection.prepare_threshold = None
-    # Keys are bound and read as text: it has to mean one thing, whatever the server's defaults are.
-    connection.execute("SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3")
+    connection.execute(SESSION)
+    if connection.info.server_version >= TRANSACTION_TIMEOUT:
+        connection.execute("SET transaction_timeout = 0")
     with connection:
         yield connection
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import psycopg
+
 from rollout.engine import chunks, comparison, indexes, ledger, notes
 from rollout.engine.acting import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Acting
 from rollout.engine.locks import Stalls
@@ -14,7 +16,15 @@ from rollout.engine.rewrite.statements import Statements
 from rollout.errors import Failed, Refused
 
 SWAP_ROUNDS_MAX = 20
+TRIED_ROWS = 100
 NOT_CARRIED = "runbooks/deploy.md#not-carried"
+# DISABLE and then ENABLE TRIGGER leaves one that fires as an ordinary trigger does, which ours never did.
+SWITCHED = """
+SELECT tgname AS name, tgrelid::regclass::text AS relation, tgenabled::text AS enabled
+FROM pg_trigger
+WHERE tgrelid IN (SELECT %s::regclass UNION SELECT relid FROM pg_partition_tree(%s::regclass))
+    AND tgname ~ '^(0_|zz_)?rollout_' AND tgenabled <> 'A'
+"""
 FACE = """
 SELECT attname AS name, format_type(atttypid, atttypmod) AS type FROM pg_attribute
 WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
@@ -23,6 +33,10 @@ WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY at
 
 class Differs(Exception):
     """Leaves the swap's transaction: dirty keys differ; never seen outside."""
+
+
+class Disarmed(Exception):
+    """Leaves the swap's transaction: a trigger of the sync does not fire as it was armed; never seen outside."""
 
 
 class TooDirty(Exception):
@@ -53,6 +67,7 @@ class Rewriting(Acting):
                 self.run(self.statements.discard())
             shape = making.Making(self.connection, change.name, change.declaration, change.sql("shadow")).run()
             self.run(Statements(shape).functions())
+            self._tried(Statements(shape))
             ledger.keep_shape(self.connection, change.name, shape.model_dump(mode="json"))
         statements = Statements(shape)
 
@@ -60,6 +75,23 @@ class Rewriting(Acting):
             self.run(statements.arm())
 
         return self.locked("expand", "expanded", SHARE_ROW_EXCLUSIVE, relations=statements.authorities(), before=arm)
+
+    def _tried(self, statements: Statements) -> None:
+        """Raise Refused when the sync could not write some of the rows that stand: as it writes, with nothing on its search_path.
+
+        A check, a generated column or an index whose function names others without their schema would fail every writer.
+        """
+        for side in statements.shape.sides:
+            try:
+                with self.connection.transaction(force_rollback=True):
+                    self.connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
+                    self.connection.execute(statements.trial(side, TRIED_ROWS).encode())
+            except psycopg.Error as error:
+                raise Refused(
+                    f"a row of {side.source_name} could not be written as the sync would: {str(error).splitlines()[0]}",
+                    next="correct the mapping; a function that this names: ALTER FUNCTION ... SET search_path",
+                    page=NOT_CARRIED,
+                ) from error
 
     def fill(self) -> list[dict[str, Any]]:
         """Copy; then build what the copy was faster without: indexes, the constraints on them, foreign keys."""
@@ -115,6 +147,7 @@ class Rewriting(Acting):
 
         def exchange() -> None:
             self._as_found(statements, "since it was expanded")
+            self._in_step(statements)
             result = comparison.dirty(self.connection, self.change.name, queries, comparison.DIRTY_UNDER_LOCK_MAX)
             differing.extend(result.differing)
             if differing:
@@ -132,6 +165,8 @@ class Rewriting(Acting):
                 return self.locked("swap", "swapped", ACCESS_EXCLUSIVE, relations=relations, before=exchange)
             except TooDirty:
                 continue  # waiting for the lock let notes pile up again: compare them outside it
+            except Disarmed as disarmed:
+                self.refuse_difference(disarmed.args[0], discard=True, what="writes may be missing from the shadow")
             except Differs:
                 self.refuse_difference(differing, discard=True)
         raise Refused(
@@ -163,7 +198,8 @@ class Rewriting(Acting):
         shape = statements.shape
         for number, (child, add, validate) in enumerate(statements.rebind_children()):
             self.once(f"child_{number}", [child, shape.target], [add], SHARE_ROW_EXCLUSIVE)
-            self.alone(validate.encode())
+            if validate:
+                self.alone(validate.encode())
         old = [side.old for side in shape.sides]
         relations = [*statements.authorities(), shape.target, *old, *statements.children(every=True)]
 
@@ -194,6 +230,16 @@ class Rewriting(Acting):
                     next="undo that, or discard the shadow and begin with phase 1",
                     page=NOT_CARRIED,
                 )
+
+    def _in_step(self, statements: Statements) -> None:
+        """Raise Disarmed when the sync or the notes are switched off, or were: what was written then is unknown."""
+        wrong = [
+            f"trigger {row['name']} on {row['relation']} {'is' if row['enabled'] == 'D' else 'was'} disabled"
+            for relation in statements.authorities()
+            for row in self.connection.execute(SWITCHED, (relation, relation)).fetchall()
+        ]
+        if wrong:
+            raise Disarmed(wrong)
 
     def _as_declared(self, statements: Statements) -> None:
         """Raise inside the swap when the new authority lacks anything that was carried or declared."""

@@ -96,11 +96,17 @@ def partitions(source: Description, target: str, schema: str, declared: Partitio
     for p in source.partitions:
         parent = target if p["parent"] == source.name else f"{ident(schema)}.{ident(p['parent'])}"
         by = f" PARTITION BY {p['partition_key']}" if p["partition_key"] else ""
-        made.append(f"CREATE TABLE {ident(schema)}.{ident(p['name'])} PARTITION OF {parent} {p['bound']}{by}")
+        made.append(f"CREATE TABLE {ident(schema)}.{ident(p['name'])} PARTITION OF {parent} {p['bound']}{by}{_with(p)}")
+        if p["comment"]:
+            made.append(f"COMMENT ON TABLE {ident(schema)}.{ident(p['name'])} IS {literal(p['comment'])}")
         if p["replica_identity"] in "fn":
             identity = "FULL" if p["replica_identity"] == "f" else "NOTHING"
             made.append(f"ALTER TABLE {ident(schema)}.{ident(p['name'])} REPLICA IDENTITY {identity}")
     return made
+
+
+def _with(partition: Mapping[str, Any]) -> str:
+    return f" WITH ({', '.join(partition['options'])})" if partition["options"] else ""
 
 
 def grants(grants: list[dict[str, Any]], relation: str) -> list[str]:

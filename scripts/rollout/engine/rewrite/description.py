@@ -220,6 +220,11 @@ def ident(name: str) -> str:
     )
 
 
+def named(name: str) -> str:
+    """Return a name quoted also where PL/pgSQL would take it for a word of its own (`NEW.by`)."""
+    return sql.Identifier(name).as_string() if name in PLPGSQL else ident(name)
+
+
 def split(qualified: str) -> tuple[str, str]:
     """Return schema and name, unquoted, of a qualified name as Postgres writes it."""
     parts = re.findall(r'"(?:[^"]|"")*"|[^."]+', qualified)
@@ -250,6 +255,9 @@ def _kinds(definition: str) -> str:
     found = re.search(r"\(([a-z_, ]+)\) ON ", definition)
     return found.group(1) if found else ""
 
+
+# What PL/pgSQL reserves and SQL does not.
+PLPGSQL = frozenset("begin by declare execute foreach if loop strict while".split())  # noqa: SIM905
 
 # What quote_ident quotes although it looks plain (key words that are not unreserved), as of Postgres 18.
 RESERVED = frozenset(

@@ -63,6 +63,17 @@ class Making:
         table = read(self.connection, source.schema_name, source.name)
         if table is None:
             raise BadInput(f"{source.table} does not exist", next="correct `table` in change.yml")
+        old = shape.versioned(source.schema_name, "v1")
+        if len(f"{old}_face".encode()) > shape.NAME_BYTES_MAX:
+            raise BadInput(
+                f"the names {old} and {old}_face, of the schemas beside {source.schema_name}, are too long",
+                limit=f"{shape.NAME_BYTES_MAX} bytes",
+                next="give the schema a shorter name first",
+            )
+        if read(self.connection, old, source.name):
+            raise Refused(
+                f"{old}.{source.name} exists, where the swap would put {source.table}", next="drop or rename it", page=PAGE
+            )
         if wrong := refusals.found(self.connection, self.declaration, source, table):
             raise Refused(
                 f"{source.table} has what {self.change} does not carry: {'; '.join(wrong)}",
@@ -99,6 +110,8 @@ class Making:
                 self._say(f"ALTER SEQUENCE {alike.sequence} AS {column.type}")
         for grant in {g["grantee"] for g in twin.grants}:  # ALTER DEFAULT PRIVILEGES: nobody writes to a shadow
             self._say(f"REVOKE ALL ON {self.target} FROM {grant}")
+        for name, grant in {(p["name"], g["grantee"]) for p in twin.partitions for g in p["grants"]}:
+            self._say(f"REVOKE ALL ON {ident(self.schema)}.{ident(name)} FROM {grant}")
         wanted = _without(table.facts(), leave, *NOT_OF_A_SHADOW)
         for constraint in table.constraints:
             if constraint.type == "f":

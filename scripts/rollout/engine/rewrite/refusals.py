@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import psycopg
+from psycopg import errors
+
 from rollout.engine.declaration import Declaration, Source
 from rollout.engine.ledger import Connection
-from rollout.engine.rewrite.description import Description
+from rollout.engine.rewrite.description import Description, ident
 
+NOT_VALID_OF_PARTITIONED = 180000  # the first version in which a partitioned table's foreign key may be NOT VALID
 BYPASSES = "SELECT rolbypassrls OR rolsuper AS bypasses FROM pg_roles WHERE rolname = current_user"
 
 
@@ -30,6 +34,12 @@ def found(connection: Connection, declaration: Declaration, source: Source, tabl
         if d["kind"] == "materialised view" and d["name"] not in leave
     ]
     wrong += [f"{what} is bound to it" for what in table.bound]
+    wrong += [
+        f"constraint {k.name} asks for the current user, which is the owner of the sync when that writes"
+        for k in table.constraints
+        if k.name not in leave and re.search(r"\b(CURRENT_USER|CURRENT_ROLE)\b", k.definition)
+    ]
+    wrong += _partitions(connection, table, leave) + _views(connection, table, leave)
     row = connection.execute(BYPASSES).fetchone()
     if table.force_row_security and not (row and row["bypasses"]):
         wrong.append(
@@ -99,6 +109,44 @@ def _unique(declaration: Declaration, source: Source, table: Description) -> lis
         for i in table.indexes
         if i.unique and not {i.name, i.constraint} & leave and not needed <= set(i.columns or [])
     ]
+
+
+def _partitions(connection: Connection, table: Description, leave: set[str]) -> list[str]:
+    """Return what its partitions have of their own, and partitioned tables' foreign keys that contract could not renew."""
+    wrong = [
+        f"{what} of its partition {p['name']}"
+        for p in table.partitions
+        for what in p["own"]
+        if what.rpartition(" ")[2] not in leave or what.startswith(("schema ", "view ", "foreign key "))
+    ]
+    if connection.info.server_version < NOT_VALID_OF_PARTITIONED:
+        wrong += [
+            f"foreign key {k['name']} of {k['table']}, a partitioned table: before Postgres 18 contract cannot validate it apart"
+            for k in table.referenced_by
+            if k["kind"] == "p" and k["name"] not in leave
+        ]
+    return wrong
+
+
+def _views(connection: Connection, table: Description, leave: set[str]) -> list[str]:
+    """Return the views that read what only a table has: from the swap on the name is a view. It is asked, and nothing is made."""
+    columns = ", ".join(ident(c.name) for c in table.columns)
+    wrong = []
+    for d in table.dependents:
+        if d["kind"] != "view" or d["name"] in leave:
+            continue
+        asked = table.rebound(d["definition"].rstrip(";"), ident(table.name))
+        face = f"WITH {ident(table.name)} AS (SELECT {columns} FROM {table.relation})"
+        try:
+            with connection.transaction():
+                connection.execute(f"EXPLAIN {face} SELECT FROM ({asked}) AS view".encode())
+        except (errors.GroupingError, errors.UndefinedColumn, errors.FeatureNotSupported) as error:
+            reason = str(error).splitlines()[0]
+            if not isinstance(error, errors.FeatureNotSupported) or "TABLESAMPLE" in reason:
+                wrong.append(f"view {d['name']} reads it as only a table can be read ({reason})")
+        except psycopg.Error:
+            continue  # this way of asking knows no FOR UPDATE, say
+    return wrong
 
 
 def _says(definition: str, column: str) -> bool:

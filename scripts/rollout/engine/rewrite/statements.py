@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollout.engine.rewrite import carry
-from rollout.engine.rewrite.description import ident
+from rollout.engine.rewrite.description import named as ident
 from rollout.engine.rewrite.resolve import ORIGIN
 from rollout.engine.rewrite.shape import Shape, Side, function_name
 from rollout.engine.rewrite.templates import render, render_bound
@@ -117,6 +117,10 @@ class Statements:
                 made.append(
                     f"ALTER TABLE {child['table']} RENAME CONSTRAINT {self._interim(child)} TO {ident(child['name'])}"
                 )
+                if child.get("comment"):
+                    made.append(
+                        f"COMMENT ON CONSTRAINT {ident(child['name'])} ON {child['table']} IS {carry.literal(child['comment'])}"
+                    )
         made += shape.left
         for side in shape.sides:
             made += [f"ALTER VIEW {side.relation} RENAME TO {AWAY}_{side.bit}", f"DROP TABLE {side.old}"]
@@ -191,7 +195,7 @@ class Statements:
         return list(dict.fromkeys(c["table"] for c in (self.shape.children if every else self._held_children())))
 
     def rebind_children(self) -> list[tuple[str, str, str]]:
-        """Return for each foreign key of others its table, its successor on the target (NOT VALID), and what validates that."""
+        """Return for each foreign key of others its table, its successor (NOT VALID), and what validates that, if it was."""
         made = []
         for child in self.shape.children:
             if child["leave"]:
@@ -203,7 +207,7 @@ class Statements:
                 (f"ALTER TABLE {child['table']} ADD CONSTRAINT {self._interim(child)} FOREIGN KEY"
                 f" ({', '.join(ident(c) for c in child['columns'])}) REFERENCES {self.shape.target}"
                 f" ({', '.join(ident(c) for c in child['holds'])}){found['rest']} NOT VALID"),
-                f"ALTER TABLE {child['table']} VALIDATE CONSTRAINT {self._interim(child)}",
+                f"ALTER TABLE {child['table']} VALIDATE CONSTRAINT {self._interim(child)}" if child["validated"] else "",
             ))  # fmt: skip
         return made
 
@@ -213,6 +217,16 @@ class Statements:
             "copy.sql.j2", shape=self.shape, side=side, after=after, quick=quick,
             types=[side.key_type(k) for k in side.key], arbiter=self._arbiter(),
         )  # fmt: skip
+
+    def trial(self, side: Side, rows: int) -> str:
+        """Return what writes some rows of a source into the empty shadow, as its sync would."""
+        columns, given = [ident(c) for c in side.forward], list(side.forward.values())
+        if self.shape.merged:
+            columns, given = [*columns, ORIGIN], [*given, str(side.bit)]
+        return (
+            f"INSERT INTO {self.shape.target} ({', '.join(columns)}) OVERRIDING SYSTEM VALUE"
+            f" SELECT {', '.join(given)} FROM (SELECT * FROM {side.relation} LIMIT {rows}) AS s"
+        )
 
     def compare(self, side: Side, what: str, *, reverse: bool, after: bool = False, until: bool = False) -> str:
         """Return a comparison: `what` is bound, digest, range or given; `reverse` when the target is the authority."""
@@ -243,7 +257,7 @@ class Statements:
         keys = {k: side.forward[k] for k in self.shape.key}
         if side.moving:
             rows = [", ".join(f"{r}.{ident(c)} AS {ident(c)}" for c in columns) for r in ("NEW", "OLD")]
-            changed = " IS DISTINCT FROM ".join(
+            changed = " *<> ".join(
                 f"(SELECT ROW({', '.join(keys.values())}) FROM (SELECT {row}) AS s)" for row in rows
             )
         else:
@@ -380,7 +394,8 @@ class Statements:
 
 def _changed(columns: list[str]) -> str:
     new, old = (", ".join(f"{r}.{ident(c)}" for c in columns) for r in ("NEW", "OLD"))
-    return f"ROW({new}) IS DISTINCT FROM ROW({old})"
+    # Not IS DISTINCT FROM: 1.0 and 1.00, or two spellings that a collation calls one, are equal and not the same.
+    return f"ROW({new})::record *<> ROW({old})::record"
 
 
 def _schema_of(qualified: str, name: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from rollout.engine.rewrite.carry import literal
-from rollout.engine.rewrite.description import ident
+from rollout.engine.rewrite.description import named as ident
 from rollout.engine.rewrite.shape import Held, Side
 
 SQL = Path(__file__).with_name("sql")

@@ -27,6 +27,37 @@ SELECT jsonb_build_object(
         SELECT jsonb_agg(jsonb_build_object(
             'schema', pn.nspname, 'name', p.relname, 'parent', parent.relname, 'bound', pg_get_expr(p.relpartbound, p.oid),
             'partition_key', CASE WHEN p.relkind = 'p' THEN pg_get_partkeydef(p.oid) END, 'replica_identity', p.relreplident,
+            'options', to_jsonb(p.reloptions), 'comment', obj_description(p.oid, 'pg_class'),
+            'own', coalesce((
+                SELECT jsonb_agg(own.what ORDER BY own.what)
+                FROM (
+                    SELECT format('schema %s', pn.nspname) AS what WHERE p.relnamespace <> c.relnamespace
+                    UNION ALL SELECT 'row security' WHERE p.relrowsecurity
+                    UNION ALL SELECT 'tablespace' WHERE p.reltablespace <> c.reltablespace
+                    UNION ALL SELECT 'storage parameters of its TOAST table'
+                        FROM pg_class AS toast WHERE toast.oid = p.reltoastrelid AND toast.reloptions IS NOT NULL
+                    UNION ALL SELECT format('index %s', x.relname)
+                        FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = p.oid AND NOT x.relispartition
+                    UNION ALL SELECT format('constraint %s', k.conname)
+                        FROM pg_constraint AS k WHERE k.conrelid = p.oid AND k.contype IN ('c', 'f') AND k.conparentid = 0 AND k.coninhcount = 0
+                    UNION ALL SELECT format('foreign key %s of %s', k.conname, k.conrelid::regclass)
+                        FROM pg_constraint AS k WHERE k.contype = 'f' AND k.confrelid = p.oid AND k.conparentid = 0
+                    UNION ALL SELECT format('trigger %s', t.tgname) FROM pg_trigger AS t
+                        WHERE t.tgrelid = p.oid AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgname !~ '^(0_|zz_)?rollout_'
+                    UNION ALL SELECT format('policy %s', o.polname) FROM pg_policy AS o WHERE o.polrelid = p.oid
+                    UNION ALL SELECT format('statistics %s', s.stxname) FROM pg_statistic_ext AS s WHERE s.stxrelid = p.oid
+                    UNION ALL SELECT format('publication %s', b.pubname)
+                        FROM pg_publication_rel AS r JOIN pg_publication AS b ON b.oid = r.prpubid WHERE r.prrelid = p.oid
+                    UNION ALL SELECT DISTINCT format('view %s', r.ev_class::regclass) FROM pg_depend AS e JOIN pg_rewrite AS r ON r.oid = e.objid
+                        WHERE e.classid = 'pg_rewrite'::regclass AND e.refclassid = 'pg_class'::regclass AND e.refobjid = p.oid
+                    UNION ALL SELECT format('default of column %s', a.attname) FROM pg_attribute AS a
+                        LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+                        JOIN pg_attribute AS ra ON ra.attrelid = c.oid AND ra.attname = a.attname
+                        LEFT JOIN pg_attrdef AS rd ON rd.adrelid = ra.attrelid AND rd.adnum = ra.attnum
+                        WHERE a.attrelid = p.oid AND a.attnum > 0 AND a.attgenerated = ''
+                            AND pg_get_expr(d.adbin, d.adrelid) IS DISTINCT FROM pg_get_expr(rd.adbin, rd.adrelid)
+                ) AS own
+            ), '[]'),
             'grants', coalesce((
                 SELECT jsonb_agg(jsonb_build_object(
                     'grantee', CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END,
@@ -144,6 +175,7 @@ SELECT jsonb_build_object(
         SELECT jsonb_agg(jsonb_build_object(
             'table', k.conrelid::regclass::text, 'schema', kn.nspname, 'relation', kr.relname, 'name', k.conname,
             'definition', pg_get_constraintdef(k.oid), 'validated', k.convalidated,
+            'comment', obj_description(k.oid, 'pg_constraint'), 'kind', kr.relkind,
             'columns', (SELECT jsonb_agg(a.attname ORDER BY u.n) FROM unnest(k.conkey) WITH ORDINALITY AS u (number, n)
                 JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = u.number),
             'referenced', (SELECT jsonb_agg(a.attname ORDER BY u.n) FROM unnest(k.confkey) WITH ORDINALITY AS u (number, n)
@@ -153,7 +185,7 @@ SELECT jsonb_build_object(
         WHERE k.contype = 'f' AND k.confrelid = c.oid AND k.conrelid <> c.oid AND k.conparentid = 0
     ), '[]'),
     'dependents', coalesce((
-        SELECT jsonb_agg(DISTINCT jsonb_build_object(
+        SELECT jsonb_agg(jsonb_build_object(
             'kind', CASE WHEN x.relkind = 'm' THEN 'materialised view' WHEN r.rulename <> '_RETURN' THEN 'rule' ELSE 'view' END,
             'name', format('%I.%I', xn.nspname, x.relname), 'definition', pg_get_viewdef(x.oid), 'rule', r.rulename,
             'options', array_to_string(x.reloptions, ', '), 'owner', pg_get_userbyid(x.relowner),
@@ -162,13 +194,21 @@ SELECT jsonb_build_object(
                     ON a.attrelid = c.oid AND a.attnum = e.refobjsubid AND a.attnum > 0
                 WHERE e.classid = 'pg_rewrite'::regclass AND e.objid = r.oid AND e.refclassid = 'pg_class'::regclass AND e.refobjid = c.oid
             )
-        ))
-        FROM pg_depend AS e JOIN pg_rewrite AS r ON r.oid = e.objid JOIN pg_class AS x ON x.oid = r.ev_class
+        ) ORDER BY xn.nspname, x.relname, r.rulename)
+        FROM (
+            -- A view depends on each column apart, and its definition is as long as they are many.
+            SELECT DISTINCT e.objid FROM pg_depend AS e
+            WHERE e.classid = 'pg_rewrite'::regclass AND e.refclassid = 'pg_class'::regclass AND e.refobjid = c.oid
+        ) AS e JOIN pg_rewrite AS r ON r.oid = e.objid JOIN pg_class AS x ON x.oid = r.ev_class
         JOIN pg_namespace AS xn ON xn.oid = x.relnamespace
-        WHERE e.classid = 'pg_rewrite'::regclass AND e.refclassid = 'pg_class'::regclass AND e.refobjid = c.oid
-            AND r.ev_class <> c.oid AND xn.nspname <> 'rollout'
+        WHERE r.ev_class <> c.oid AND xn.nspname <> 'rollout'
     ), '[]'),
-    'bound', coalesce((
+    'bound', to_jsonb(ARRAY(
+        SELECT format('its type %s', c.reloftype::regtype) WHERE c.reloftype <> 0
+        UNION ALL
+        SELECT format('subscription %s', s.subname)
+        FROM pg_subscription_rel AS r JOIN pg_subscription AS s ON s.oid = r.srsubid WHERE r.srrelid = c.oid
+    )) || coalesce((
         SELECT jsonb_agg(pg_describe_object(e.classid, e.objid, e.objsubid) ORDER BY 1)
         FROM (
             SELECT DISTINCT e.classid, e.objid, e.objsubid FROM pg_depend AS e
