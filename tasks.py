@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from commands import change, rollout, sandbox
+from commands import change, rls, rollout, sandbox
 
 namespace = Collection(rollout.deploy, rollout.finalize, rollout.rollback, rollout.status, rollout.checklist)
 namespace.add_collection(
@@ -30,3 +30,4 @@ namespace.add_collection(
         resume=change.resume,
     )
 )
+namespace.add_collection(Collection("rls", report=rls.report))

@@ -21,6 +21,12 @@ CAMPAIGNS = sql.SQL(
     "SELECT id::text, tenant_id::text, company_id::text, name::text, status::text FROM public.campaigns"
 )
 
+VIEW = """
+SELECT n.nspname AS home, c.relname AS name FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind = 'm' AND n.nspname IN ('v2', 'public')
+    AND c.relname IN ('campaign_performance_mv', 'campaign_performance_mv_all')
+"""
+
 
 @dataclass(frozen=True)
 class Freshness:
@@ -52,10 +58,10 @@ def _refresh(database: Database, oltp: list[Database]) -> Freshness:
     started = time.monotonic()
     with ExitStack() as stack:
         connection = stack.enter_context(ledger.connect(database, "rollout-performance-view"))
-        home = _home(connection, database)
+        home, view = _home(connection, database)
         names = {
             "reference": sql.Identifier(home, "campaign_reference"),
-            "view": sql.Identifier(home, "campaign_performance_mv"),
+            "view": sql.Identifier(home, view),
             "freshness": sql.Identifier(home, "campaign_performance_freshness"),
         }
         with connection.transaction():
@@ -76,7 +82,7 @@ def _refresh(database: Database, oltp: list[Database]) -> Freshness:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtext('rollout.performance_view'))")
             filled = connection.execute(
-                "SELECT relispopulated FROM pg_class WHERE oid = %s::regclass", (f"{home}.campaign_performance_mv",)
+                "SELECT relispopulated FROM pg_class WHERE oid = %s::regclass", (f"{home}.{view}",)
             ).fetchone()
             beside = sql.SQL("CONCURRENTLY " if filled and filled["relispopulated"] else "")
             connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}{}").format(beside, names["view"]))
@@ -88,12 +94,11 @@ def _refresh(database: Database, oltp: list[Database]) -> Freshness:
     return Freshness(host=database.host, **row)
 
 
-def _home(connection: ledger.Connection, database: Database) -> str:
-    for home in ("v2", "public"):
-        view = f"{home}.campaign_performance_mv"
-        row = connection.execute("SELECT to_regclass(%s) IS NOT NULL AS found", (view,)).fetchone()
-        if row and row["found"]:
-            return home
+def _home(connection: ledger.Connection, database: Database) -> tuple[str, str]:
+    """Return the schema and the name of the materialised view: once row security is on, a filtering view has its first name."""
+    row = connection.execute(VIEW).fetchone()
+    if row:
+        return str(row["home"]), str(row["name"])
     raise Refused(
         f"{database.host} has no campaign_performance_mv",
         limit="004_olap_performance expanded",

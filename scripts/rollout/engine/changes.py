@@ -41,9 +41,14 @@ class Change:
         return self.declaration.kind == "rewrite"
 
     @property
+    def secures(self) -> bool:
+        """Return whether the change switches row security on."""
+        return self.declaration.kind == "row_security"
+
+    @property
     def swaps(self) -> bool:
         """Return whether the change takes effect at the swap (and so is taken back by a revert)."""
-        return self.rewrites or (self.folder / "swap.sql").exists()
+        return self.rewrites or self.secures or (self.folder / "swap.sql").exists()
 
     @cached_property
     def sha256(self) -> str:

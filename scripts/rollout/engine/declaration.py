@@ -6,6 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rollout.engine.security.model import RowSecurity, Tenancy
+
 Relation = str
 
 
@@ -94,7 +96,8 @@ class Target(_Strict):
 class Declaration(_Strict):
     """What change.yml may say.
 
-    `kind` rewrite: `sources` become `target`; backfill: `backfill`; others are their .sql files, `ddl` statement by statement.
+    `kind` rewrite: `sources` become `target`; backfill: `backfill`; row_security: `row_security` over the `tenancy` of all the
+    tier's changes; others are their .sql files, `ddl` statement by statement. `tenancy`: whose rows the relations hold.
     `leave` names what a source has (index, constraint, trigger, policy, statistics,
     publication, view) and the target is deliberately not to have.
     `includes`: files of sql/shared that expand begins with; `before_swap`: steps of the road that must have run on the
@@ -102,7 +105,7 @@ class Declaration(_Strict):
     """
 
     change: str
-    kind: Literal["rewrite", "ddl", "index", "backfill", "function", "policy", "view", "documentation"]
+    kind: Literal["rewrite", "ddl", "index", "backfill", "function", "policy", "view", "documentation", "row_security"]
     summary: str
     sources: list[Source] = Field(default_factory=list)
     target: Target = Target()
@@ -111,6 +114,8 @@ class Declaration(_Strict):
     includes: list[str] = Field(default_factory=list)
     before_swap: list[Literal["refresh_performance"]] = Field(default_factory=list)
     locks: Locks = Field(default_factory=Locks)
+    row_security: RowSecurity | None = None
+    tenancy: Tenancy = Tenancy()
 
     @model_validator(mode="after")
     def _sources_of_a_rewrite(self) -> Self:
@@ -118,6 +123,8 @@ class Declaration(_Strict):
             raise ValueError("a rewrite names its sources, and nothing else does")
         if (self.kind == "backfill") != (self.backfill is not None):
             raise ValueError("a backfill says what it fills, and nothing else does")
+        if (self.kind == "row_security") != (self.row_security is not None):
+            raise ValueError("a change of kind row_security says for whom, and nothing else does")
         return self
 
     @property

@@ -103,6 +103,19 @@ CREATE TABLE IF NOT EXISTS rollout.dirty (
 CREATE INDEX IF NOT EXISTS dirty_change_relation ON rollout.dirty (change, relation);
 COMMENT ON TABLE rollout.dirty IS 'keys written since the last comparison; compared again under the lock of the swap';
 
+-- Written in the transaction that touches the relation, so that a switch-on killed in its middle can be taken back.
+CREATE TABLE IF NOT EXISTS rollout.row_security (
+    change text NOT NULL,
+    relation text NOT NULL, -- qualified and quoted
+    kind text NOT NULL,
+    found jsonb NOT NULL,
+    made jsonb NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (change, relation)
+);
+COMMENT ON TABLE rollout.row_security IS
+'each relation that row security was put on: what was there before, for the way back, and what was made, for the report';
+
 -- Row triggers do not see TRUNCATE, so a table under change refuses it.
 CREATE OR REPLACE FUNCTION rollout.refuse_truncate() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -17,6 +17,7 @@ from rollout.engine.ledger import Connection, Fence
 from rollout.engine.locks import Stalls, with_locks
 from rollout.engine.rewrite.statements import Statements
 from rollout.engine.rewriting import Rewriting
+from rollout.engine.securing import Securing
 from rollout.environment import Settings
 from rollout.errors import Refused
 
@@ -53,6 +54,7 @@ class Stages:
         """`report(work, rows, rows per second)` hears of progress."""
         self.connection, self.change, self.fence, self.settings = connection, change, fence, settings
         self._do = Rewriting(connection, change, fence, settings, report)
+        self._secure = Securing(connection, change, fence, settings, report)
 
     @property
     def statements(self) -> Statements:
@@ -93,6 +95,8 @@ class Stages:
     def _expand(self) -> dict[str, Any]:
         """Run expand.sql: at once, or of a `ddl` statement by statement, each behind its own short locks."""
         change, do = self.change, self._do
+        if change.secures:
+            self._secure.look()
         if change.declaration.kind != "ddl":
             return do.locked("expand", "expanded", SHARE_ROW_EXCLUSIVE)
         stalls = Stalls()
@@ -127,16 +131,21 @@ class Stages:
     def swap(self) -> Outcome:
         """Take effect: one short transaction. Raises Failed when dirty keys differ, Refused when the budget is spent."""
         stage = self.stage()
-        if stage in SWAPPED or not self.change.swaps:
+        again = stage == "swapped" and self.change.secures  # what was made since, a partition say, is covered too
+        if (stage in SWAPPED and not again) or not self.change.swaps:
             return Outcome(self.change.name, str(stage))
-        if stage != "compared":
+        if stage != "compared" and not again:
             raise Refused(
                 f"{self.change.name} is {stage or 'not expanded'}, not compared", next="invoke deploy --phase 2"
             )
         self._do.refuse_edited()
         started = time.monotonic()
-        facts = self._do.swap() if self.change.rewrites else self._do.locked("swap", "swapped", ACCESS_EXCLUSIVE)
-        return Outcome(self.change.name, "swapped", changed=True, seconds=time.monotonic() - started, facts=facts)
+        if self.change.secures:
+            facts = self._secure.swap()
+        else:
+            facts = self._do.swap() if self.change.rewrites else self._do.locked("swap", "swapped", ACCESS_EXCLUSIVE)
+        changed = not again or facts["relations"] > 0
+        return Outcome(self.change.name, "swapped", changed=changed, seconds=time.monotonic() - started, facts=facts)
 
     def revert(self) -> Outcome:
         """Take the swap back. What expand made stays, in step, for the next swap."""
@@ -151,10 +160,13 @@ class Stages:
             # Nobody will swap soon: the notes of what is written would only grow.
             self._do.note(armed=False)
             self._do.reach("copied")
-        if stage != "swapped":
+        if stage != "swapped" and not (self.change.secures and self._secure.half_done()):
             return Outcome(self.change.name, str(stage))
         started = time.monotonic()
-        facts = self._do.revert() if self.change.rewrites else self._do.locked("revert", "copied", ACCESS_EXCLUSIVE)
+        if self.change.secures:
+            facts = self._secure.revert()
+        else:
+            facts = self._do.revert() if self.change.rewrites else self._do.locked("revert", "copied", ACCESS_EXCLUSIVE)
         facts["rejects"] = ledger.rejects(self.connection)
         return Outcome(self.change.name, "copied", changed=True, seconds=time.monotonic() - started, facts=facts)
 
@@ -166,6 +178,9 @@ class Stages:
         if stage not in ("swapped", "contracting") and (self.change.swaps or stage != "compared"):
             raise Refused(f"{self.change.name} is {stage or 'not expanded'}, not swapped", next="invoke status")
         facts: dict[str, Any] = {}
+        if self.change.secures:
+            facts = self._secure.contract()
+            return Outcome(self.change.name, "contracted", changed=True, seconds=time.monotonic() - started, facts=facts)
         if stage != "contracting":
             facts["prepare"] = do.locked("contract_prepare", "contracting", ACCESS_EXCLUSIVE)
         facts["indexes"] = indexes.build(self.connection, self.change, "contract_indexes", self.fence)
@@ -181,7 +196,11 @@ class Stages:
         stage = self.stage()
         if stage is None:
             return Outcome(self.change.name, "none")
-        if stage in SWAPPED:
-            raise Refused(f"{self.change.name} is {stage}", next="invoke rollback")
-        facts = self._do.discard() if self.change.rewrites else self._do.locked("discard", None, ACCESS_EXCLUSIVE)
+        if stage in SWAPPED or (self.change.secures and self._secure.half_done()):
+            raise Refused(f"{self.change.name} is {stage}, and switched on in part" if stage not in SWAPPED
+                          else f"{self.change.name} is {stage}", next="invoke rollback")  # fmt: skip
+        if self.change.secures:
+            facts = self._secure.discard()
+        else:
+            facts = self._do.discard() if self.change.rewrites else self._do.locked("discard", None, ACCESS_EXCLUSIVE)
         return Outcome(self.change.name, "none", changed=True, facts=facts)

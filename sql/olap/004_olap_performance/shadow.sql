@@ -70,16 +70,18 @@ SELECT
     round(sum(a.delivered) * 100.0 / nullif(sum(a.sent), 0), 2) AS delivery_rate,
     round(sum(a.opened_tracked) * 100.0 / nullif(sum(a.delivered), 0), 2) AS open_rate,
     round(sum(a.clicked_tracked) * 100.0 / nullif(sum(a.delivered), 0), 2) AS click_rate,
-    max(a.updated) AS updated_at
+    max(a.updated) AS updated_at,
+    r.tenant_id
 FROM public.campaign_analytics AS a
 JOIN v2.campaign_reference AS r ON r.campaign_id = a.campaign_id
-GROUP BY a.campaign_id, r.name, r.status
+GROUP BY a.campaign_id, r.name, r.status, r.tenant_id
 WITH NO DATA;
 COMMENT ON MATERIALIZED VIEW v2.campaign_performance_mv IS
 'counters and rates (percent) by campaign over all tenants: row security does not apply to a materialised view, so'
-' whoever may SELECT it sees every tenant, and the application filters. Freshness: campaign_performance_freshness';
+' whoever may SELECT it sees every tenant, until 005 puts a filtering view before it. Freshness: campaign_performance_freshness';
 CREATE UNIQUE INDEX IF NOT EXISTS idx_campaign_performance_mv_id ON v2.campaign_performance_mv (campaign_id);
 CREATE INDEX IF NOT EXISTS idx_campaign_performance_mv_status ON v2.campaign_performance_mv (campaign_status);
+CREATE INDEX IF NOT EXISTS idx_campaign_performance_mv_tenant_id ON v2.campaign_performance_mv (tenant_id);
 
 CREATE TABLE IF NOT EXISTS v2.campaign_performance_freshness (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
@@ -95,7 +97,7 @@ COMMENT ON COLUMN v2.campaign_performance_freshness.without_campaign IS
 'campaign ids in campaign_analytics that oltp does not have: not in the view, listed by the scan of references';
 
 REVOKE ALL ON v2.campaign_performance_mv, v2.campaign_reference, v2.campaign_performance_freshness FROM PUBLIC;
-GRANT SELECT ON v2.campaign_performance_mv, v2.campaign_performance_freshness TO penguin_app;
+GRANT SELECT ON v2.campaign_performance_mv, v2.campaign_performance_freshness TO penguin_app, penguin_analyst;
 
 -- Raises with everything that is not as this change wants it after a stage; what was carried is the engine's to verify.
 CREATE OR REPLACE FUNCTION rollout.verify_004_olap_performance(stage text) RETURNS void

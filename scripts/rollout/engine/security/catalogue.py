@@ -1,0 +1,84 @@
+"""What the catalogue says of every relation of a database, as far as row security goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from rollout.engine.ledger import Connection
+
+SQL = Path(__file__).parent / "sql"
+TABLES = ("r", "p")
+KINDS = {"r": "table", "p": "partitioned table", "v": "view", "m": "materialised view", "f": "foreign table"}
+
+
+class Policy(BaseModel):
+    """A policy as pg_policy has it: `command` one letter of r, a, w, d, *; expressions with every schema named."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    permissive: bool
+    command: str
+    roles: list[str]
+    using: str | None
+    check: str | None
+    comment: str | None = None
+
+
+class Relation(BaseModel):
+    """A relation. `relation`: qualified and quoted; `root_*`: the partitioned table that a partition belongs to at the top;
+    `columns`: name to type; `indexed`: columns that lead a valid index over all rows."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_: str
+    name: str
+    kind: str
+    relation: str
+    owner: str
+    enabled: bool
+    forced: bool
+    options: list[str]
+    is_partition: bool
+    comment: str | None
+    root_schema: str | None
+    root_name: str | None
+    extension: str | None
+    columns: dict[str, str]
+    column_order: list[str]
+    policies: list[Policy]
+    grants: list[dict[str, Any]]
+    indexed: list[str]
+    definition: str | None
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table, partitioned or not, that row security can be put on."""
+        return self.kind in TABLES
+
+    @property
+    def says(self) -> str:
+        """What people call its kind."""
+        return "partition" if self.is_partition else KINDS[self.kind]
+
+    def option(self, name: str) -> bool:
+        """Return whether a boolean option of a view is on."""
+        value = next((o.partition("=")[2] for o in self.options if o.partition("=")[0] == name), "false")
+        return value.lower() in ("true", "on", "1", "yes")
+
+
+def read(connection: Connection, only: str | None = None) -> list[Relation]:
+    """Return every relation outside Postgres' own schemas and the ledger's, or the one of a qualified, quoted name."""
+    with connection.transaction():
+        connection.execute("SET LOCAL search_path = pg_catalog")
+        rows = connection.execute((SQL / "relations.sql").read_bytes(), {"only": only}).fetchall()
+        connection.execute("SET LOCAL search_path TO DEFAULT")
+    return [Relation.model_validate({**row, "schema_": row["schema"]}) for row in rows]
+
+
+def ask(connection: Connection, name: str, **values: Any) -> list[dict[str, Any]]:
+    """Return the rows of `sql/<name>.sql`."""
+    return connection.execute((SQL / f"{name}.sql").read_bytes(), values).fetchall()
