@@ -13,9 +13,9 @@ from secured import CHANGE, SHARED, Place, whose
 from servers import Server
 
 from rollout.engine import changes, ledger
+from rollout.engine.securing import Securing
 from rollout.engine.security import catalogue
 from rollout.engine.security.catalogue import Relation
-from rollout.engine.securing import Securing
 from rollout.environment import TIERS
 from rollout.errors import Refused
 
@@ -96,7 +96,8 @@ def walk(place: Place, tier: str) -> int:
         for relation in relations:
             name, mine = relation.relation, whose(relation)
             own = {
-                t: rows(root, f"SELECT to_jsonb(t)::text FROM {name} AS t WHERE {mine} = '{t}'") for t in (first, second)
+                t: rows(root, f"SELECT to_jsonb(t)::text FROM {name} AS t WHERE {mine} = '{t}'")
+                for t in (first, second)
             }
             seen = f"SELECT to_jsonb(t)::text FROM {name} AS t"
             for tenant in (first, second, None, ""):
@@ -128,7 +129,9 @@ def _writes(root: Root, relation: Relation, expected: list[str], own: dict[str, 
     if relation.name == "campaign_performance_mv":
         refused(root, f"DELETE FROM {name}", errors.ObjectNotInPrerequisiteState)
         return
-    column = next(c for c in relation.column_order if c in ("updated", "updated_at", "created", "created_at", "copied_at"))
+    column = next(
+        c for c in relation.column_order if c in ("updated", "updated_at", "created", "created_at", "copied_at")
+    )
     with root.transaction(force_rollback=True):
         touched = rows(root, f"UPDATE {name} AS t SET {column} = {column} RETURNING 1")
         assert len(touched) == len(expected), (name, "update")
@@ -214,7 +217,9 @@ def test_what_writes_past_a_name_and_through_a_function(place: Place) -> None:
     first, second, _ = tenants(place)
     with place.root("content") as root:
         for origin in (1, 2, 3):
-            key = f"SELECT storage_key FROM v2.email_messages WHERE tenant_id = '{second}' AND origin = {origin} LIMIT 1"
+            key = (
+                f"SELECT storage_key FROM v2.email_messages WHERE tenant_id = '{second}' AND origin = {origin} LIMIT 1"
+            )
             taken = str(rows(root, key)[0])
             twin = (
                 "INSERT INTO public.{} (storage_key, tenant_id, direction, subject)"
@@ -227,7 +232,9 @@ def test_what_writes_past_a_name_and_through_a_function(place: Place) -> None:
                             (errors.UniqueViolation, DENIED))  # fmt: skip
                     assert rows(root, f"SELECT storage_key FROM public.{other} WHERE storage_key = '{taken}'") == []
         # One's own row under the other old name is replaced, as decision 0002 has it.
-        own = rows(root, f"SELECT storage_key FROM v2.email_messages WHERE tenant_id = '{second}' AND origin = 2 LIMIT 1")[0]
+        own = rows(
+            root, f"SELECT storage_key FROM v2.email_messages WHERE tenant_id = '{second}' AND origin = 2 LIMIT 1"
+        )[0]
         with acting(root, APP, second):
             root.execute("INSERT INTO public.email_messages (storage_key, tenant_id) VALUES (%s, %s)", (own, second))
     with place.root("oltp") as root:
@@ -251,46 +258,170 @@ def run(statements: list[str], root: Root) -> None:
 
 
 BREAKAGES = [
-    ("oltp", ["CREATE TABLE public.added (id int)"], "public.added", "neither declared nor shared", ["DROP TABLE public.added"]),
-    ("oltp", ["DROP POLICY row_security_penguin_app ON leads"], "public.leads", "policy row_security_penguin_app is missing", []),
+    (
+        "oltp",
+        ["CREATE TABLE public.added (id int)"],
+        "public.added",
+        "neither declared nor shared",
+        ["DROP TABLE public.added"],
+    ),
+    (
+        "oltp",
+        ["DROP POLICY row_security_penguin_app ON leads"],
+        "public.leads",
+        "policy row_security_penguin_app is missing",
+        [],
+    ),
     ("oltp", ["ALTER POLICY row_security_penguin_app ON leads USING (true)"], "public.leads", "using is true, not", []),
-    ("oltp", ["ALTER POLICY row_security_penguin_app ON leads WITH CHECK (true)"], "public.leads", "check is true, not", []),
-    ("oltp", ["ALTER POLICY row_security_penguin_app ON leads TO PUBLIC"], "public.leads", "roles is ['public'], not", []),
-    ("oltp", ["CREATE POLICY more ON leads USING (true)"], "public.leads", "policy more is additional", ["DROP POLICY more ON leads"]),
+    (
+        "oltp",
+        ["ALTER POLICY row_security_penguin_app ON leads WITH CHECK (true)"],
+        "public.leads",
+        "check is true, not",
+        [],
+    ),
+    (
+        "oltp",
+        ["ALTER POLICY row_security_penguin_app ON leads TO PUBLIC"],
+        "public.leads",
+        "roles is ['public'], not",
+        [],
+    ),
+    (
+        "oltp",
+        ["CREATE POLICY more ON leads USING (true)"],
+        "public.leads",
+        "policy more is additional",
+        ["DROP POLICY more ON leads"],
+    ),
     ("oltp", ["ALTER TABLE leads NO FORCE ROW LEVEL SECURITY"], "public.leads", "row security is not forced", []),
     ("oltp", ["ALTER TABLE leads DISABLE ROW LEVEL SECURITY"], "public.leads", "row security is not enabled", []),
-    ("oltp", ["ALTER ROLE penguin_app BYPASSRLS"], "public.leads", "penguin_app has BYPASSRLS", ["ALTER ROLE penguin_app NOBYPASSRLS"]),
-    ("oltp", ["ALTER ROLE penguin_app SUPERUSER"], "public.leads", "penguin_app is a superuser", ["ALTER ROLE penguin_app NOSUPERUSER"]),
-    ("oltp", ["GRANT penguin_rollout TO penguin_app"], "public.leads", "penguin_app can become penguin_rollout",
-     ["REVOKE penguin_rollout FROM penguin_app"]),
-    ("oltp", ["GRANT TRUNCATE ON leads TO penguin_app"], "public.leads", "penguin_app may TRUNCATE",
-     ["REVOKE TRUNCATE ON leads FROM penguin_app"]),
-    ("oltp", ["CREATE ROLE stranger BYPASSRLS", "GRANT SELECT ON leads TO stranger", "GRANT USAGE ON SCHEMA public TO stranger"],
-     "public.leads", "stranger has BYPASSRLS and privileges",
-     ["REVOKE ALL ON leads FROM stranger", "REVOKE ALL ON SCHEMA public FROM stranger", "DROP ROLE stranger"]),
-    ("oltp", ["CREATE VIEW public.every_lead AS SELECT * FROM leads"], "public.every_lead", "no security_invoker",
-     ["DROP VIEW public.every_lead"]),
-    ("oltp", ["CREATE MATERIALIZED VIEW public.summed AS SELECT * FROM leads", "GRANT SELECT (id) ON public.summed TO penguin_app"],
-     "public.summed", "penguin_app may reach it", ["DROP MATERIALIZED VIEW public.summed"]),
-    ("oltp", ["CREATE FUNCTION public.peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM public.leads'"],
-     "public.peek()", "runs with its owner's rights", ["DROP FUNCTION public.peek()"]),
-    ("oltp", ["CREATE EXTENSION file_fdw", "CREATE SERVER here FOREIGN DATA WRAPPER file_fdw",
-              "CREATE FOREIGN TABLE public.outside (a text) SERVER here OPTIONS (filename '/dev/null')"],
-     "public.outside", "neither declared nor shared", ["DROP EXTENSION file_fdw CASCADE"]),
-    ("queue", ["CREATE TABLE v2.jobs_more PARTITION OF v2.jobs FOR VALUES IN ('more')"], "v2.jobs_more", "row security is not enabled",
-     ["DROP TABLE v2.jobs_more"]),
-    ("content", ["ALTER VIEW public.email_messages RESET (security_invoker)"], "public.email_messages", "no security_invoker", []),
-    ("content", ["DROP TRIGGER row_security_place ON v2.email_messages"], "v2.email_messages", "may replace another tenant's row", []),
-    ("olap", ["ALTER VIEW v2.campaign_performance_mv RESET (security_barrier)"], "v2.campaign_performance_mv",
-     "without security_barrier", []),
-    ("olap", ["CREATE OR REPLACE VIEW v2.campaign_performance_mv WITH (security_barrier) AS SELECT * FROM v2.campaign_performance_mv_all"],
-     "v2.campaign_performance_mv", "its filter is not the one that was made", []),
-    ("olap", ["GRANT SELECT ON v2.campaign_performance_mv_all TO penguin_app"], "v2.campaign_performance_mv_all",
-     "penguin_app may reach it", []),
-]  # fmt: skip
+    (
+        "oltp",
+        ["ALTER ROLE penguin_app BYPASSRLS"],
+        "public.leads",
+        "penguin_app has BYPASSRLS",
+        ["ALTER ROLE penguin_app NOBYPASSRLS"],
+    ),
+    (
+        "oltp",
+        ["ALTER ROLE penguin_app SUPERUSER"],
+        "public.leads",
+        "penguin_app is a superuser",
+        ["ALTER ROLE penguin_app NOSUPERUSER"],
+    ),
+    (
+        "oltp",
+        ["GRANT penguin_rollout TO penguin_app"],
+        "public.leads",
+        "penguin_app can become penguin_rollout",
+        ["REVOKE penguin_rollout FROM penguin_app"],
+    ),
+    (
+        "oltp",
+        ["GRANT TRUNCATE ON leads TO penguin_app"],
+        "public.leads",
+        "penguin_app may TRUNCATE",
+        ["REVOKE TRUNCATE ON leads FROM penguin_app"],
+    ),
+    (
+        "oltp",
+        [
+            "CREATE ROLE stranger BYPASSRLS",
+            "GRANT SELECT ON leads TO stranger",
+            "GRANT USAGE ON SCHEMA public TO stranger",
+        ],
+        "public.leads",
+        "stranger has BYPASSRLS and privileges",
+        ["REVOKE ALL ON leads FROM stranger", "REVOKE ALL ON SCHEMA public FROM stranger", "DROP ROLE stranger"],
+    ),
+    (
+        "oltp",
+        ["CREATE VIEW public.every_lead AS SELECT * FROM leads"],
+        "public.every_lead",
+        "no security_invoker",
+        ["DROP VIEW public.every_lead"],
+    ),
+    (
+        "oltp",
+        [
+            "CREATE MATERIALIZED VIEW public.summed AS SELECT * FROM leads",
+            "GRANT SELECT (id) ON public.summed TO penguin_app",
+        ],
+        "public.summed",
+        "penguin_app may reach it",
+        ["DROP MATERIALIZED VIEW public.summed"],
+    ),
+    (
+        "oltp",
+        [
+            "CREATE FUNCTION public.peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM public.leads'"
+        ],
+        "public.peek()",
+        "runs with its owner's rights",
+        ["DROP FUNCTION public.peek()"],
+    ),
+    (
+        "oltp",
+        [
+            "CREATE EXTENSION file_fdw",
+            "CREATE SERVER here FOREIGN DATA WRAPPER file_fdw",
+            "CREATE FOREIGN TABLE public.outside (a text) SERVER here OPTIONS (filename '/dev/null')",
+        ],
+        "public.outside",
+        "neither declared nor shared",
+        ["DROP EXTENSION file_fdw CASCADE"],
+    ),
+    (
+        "queue",
+        ["CREATE TABLE v2.jobs_more PARTITION OF v2.jobs FOR VALUES IN ('more')"],
+        "v2.jobs_more",
+        "row security is not enabled",
+        ["DROP TABLE v2.jobs_more"],
+    ),
+    (
+        "content",
+        ["ALTER VIEW public.email_messages RESET (security_invoker)"],
+        "public.email_messages",
+        "no security_invoker",
+        [],
+    ),
+    (
+        "content",
+        ["DROP TRIGGER row_security_place ON v2.email_messages"],
+        "v2.email_messages",
+        "may replace another tenant's row",
+        [],
+    ),
+    (
+        "olap",
+        ["ALTER VIEW v2.campaign_performance_mv RESET (security_barrier)"],
+        "v2.campaign_performance_mv",
+        "without security_barrier",
+        [],
+    ),
+    (
+        "olap",
+        [
+            "CREATE OR REPLACE VIEW v2.campaign_performance_mv WITH (security_barrier) AS TABLE v2.campaign_performance_mv_all"
+        ],
+        "v2.campaign_performance_mv",
+        "its filter is not the one that was made",
+        [],
+    ),
+    (
+        "olap",
+        ["GRANT SELECT ON v2.campaign_performance_mv_all TO penguin_app"],
+        "v2.campaign_performance_mv_all",
+        "penguin_app may reach it",
+        [],
+    ),
+]
 
 
-@pytest.mark.parametrize(("tier", "broken", "relation", "told", "mended"), BREAKAGES, ids=[b[1][0][:60] for b in BREAKAGES])
+@pytest.mark.parametrize(
+    ("tier", "broken", "relation", "told", "mended"), BREAKAGES, ids=[b[1][0][:60] for b in BREAKAGES]
+)
 def test_what_is_broken_fails_and_says_why(
     place: Place, tier: str, broken: list[str], relation: str, told: str, mended: list[str]
 ) -> None:
@@ -328,14 +459,22 @@ def other(place: Place) -> Place:
 
 def test_there_stopped_in_the_middle_and_back(other: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed after a few relations: a revert gives back exactly what was there; the same command goes on; a revert again."""
+    on = Securing._on
     for tier in TIERS:
-        other.forward(tier, until="005_row_security" if tier == "oltp" else {
-            "content": "002_content_consolidation", "queue": "003_queue_partitioning", "olap": "004_olap_performance"}[tier])
+        other.forward(
+            tier,
+            until="005_row_security"
+            if tier == "oltp"
+            else {
+                "content": "002_content_consolidation",
+                "queue": "003_queue_partitioning",
+                "olap": "004_olap_performance",
+            }[tier],
+        )
         if tier == "oltp":
             with other.stages(tier) as stages:
                 stages.revert()
         before = facts(other, tier)
-        on = Securing._on
         for stop in (1, 4):
             with other.stages(tier) as stages, monkeypatch.context() as patched:
                 stages.expand()
@@ -382,14 +521,33 @@ def test_what_refuses(place: Place) -> None:
         stages.revert()
     with place.root(tier) as root:
         for broken, told, mended in (
-            ("ALTER ROLE penguin_app BYPASSRLS", r"ALTER ROLE penguin_app NOBYPASSRLS;", "ALTER ROLE penguin_app NOBYPASSRLS"),
-            ("ALTER ROLE penguin_backup NOBYPASSRLS", r"ALTER ROLE penguin_backup BYPASSRLS;", "ALTER ROLE penguin_backup BYPASSRLS"),
-            ("ALTER ROLE penguin_analyst RENAME TO away", r"CREATE ROLE penguin_analyst LOGIN NOSUPERUSER NOBYPASSRLS",
-             "ALTER ROLE away RENAME TO penguin_analyst"),
-            ("ALTER ROLE penguin_rollout NOBYPASSRLS", r"ALTER ROLE penguin_rollout BYPASSRLS;", "ALTER ROLE penguin_rollout BYPASSRLS"),
-            ("CREATE TABLE public.unknown (i int)", r"nobody said whose rows these hold: public.unknown", "DROP TABLE public.unknown"),
+            (
+                "ALTER ROLE penguin_app BYPASSRLS",
+                r"ALTER ROLE penguin_app NOBYPASSRLS;",
+                "ALTER ROLE penguin_app NOBYPASSRLS",
+            ),
+            (
+                "ALTER ROLE penguin_backup NOBYPASSRLS",
+                r"ALTER ROLE penguin_backup BYPASSRLS;",
+                "ALTER ROLE penguin_backup BYPASSRLS",
+            ),
+            (
+                "ALTER ROLE penguin_analyst RENAME TO away",
+                r"CREATE ROLE penguin_analyst LOGIN NOSUPERUSER NOBYPASSRLS",
+                "ALTER ROLE away RENAME TO penguin_analyst",
+            ),
+            (
+                "ALTER ROLE penguin_rollout NOBYPASSRLS",
+                r"ALTER ROLE penguin_rollout BYPASSRLS;",
+                "ALTER ROLE penguin_rollout BYPASSRLS",
+            ),
+            (
+                "CREATE TABLE public.unknown (i int)",
+                r"nobody said whose rows these hold: public.unknown",
+                "DROP TABLE public.unknown",
+            ),
             ("CREATE POLICY stray ON users USING (true)", r"stray on public.users", "DROP POLICY stray ON users"),
-        ):  # fmt: skip
+        ):
             root.execute(broken.encode())
             try:
                 with place.stages(tier) as stages:
@@ -407,7 +565,10 @@ def test_what_refuses(place: Place) -> None:
             words = rf"pid {old.info.backend_pid} \(penguin_app, penguin-v0-blue, 127\.0\.0\.1\)"
             with pytest.raises(Refused, match=words):
                 stages.swap()
-        with psycopg.connect(conninfo, application_name="penguin-v1-blue"), psycopg.connect(conninfo, application_name="penguin-v2-green"):
+        with (
+            psycopg.connect(conninfo, application_name="penguin-v1-blue"),
+            psycopg.connect(conninfo, application_name="penguin-v2-green"),
+        ):
             assert stages.swap().changed
     assert place.failing(tier) == {}
 
