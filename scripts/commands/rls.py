@@ -5,8 +5,9 @@ from __future__ import annotations
 import json as jsons
 from collections import Counter
 
-from invoke import Context, task
+from invoke.context import Context
 from invoke.exceptions import Exit
+from invoke.tasks import task
 
 from commands.shared import DEBUG, ENV, JSON, told
 from rollout import environment, row_security

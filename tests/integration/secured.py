@@ -34,7 +34,6 @@ BY_PARENT = {
     "tenants": "t.id",
     "domain_ip_assignments": "(SELECT d.tenant_id FROM public.domains AS d WHERE d.id = t.domain_id)",
     "template_folders": "(SELECT d.tenant_id FROM public.templates AS d WHERE d.id = t.template_id)",
-    "template_tags": "(SELECT d.tenant_id FROM public.templates AS d WHERE d.id = t.template_id)",
     "campaign_sequence_steps": "(SELECT d.tenant_id FROM public.campaigns AS d WHERE d.id = t.campaign_id)",
     "subscription_addons": "(SELECT d.tenant_id FROM public.subscriptions AS d WHERE d.id = t.subscription_id)",
     "payments": "(SELECT d.tenant_id FROM public.subscriptions AS d WHERE d.id = t.subscription_id)",

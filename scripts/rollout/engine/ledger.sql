@@ -128,3 +128,20 @@ END $$;
 CREATE OR REPLACE FUNCTION rollout.uuid_or_null(value text) RETURNS uuid
 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN
     CASE WHEN value ~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' THEN value::uuid END;
+
+-- While two old names share one table, an insert under the one takes the place of the row that stands under the other
+-- (decision 0002), in a function that row security does not bind. Of another tenant's row it must not: TG_ARGV is the column
+-- that says whose a row is, and the setting that holds the tenant.
+CREATE OR REPLACE FUNCTION rollout.keep_place() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- Within a function of its owner's rights current_user is that owner: whoever called it is asked.
+    acting name := CASE current_setting('role') WHEN 'none' THEN session_user ELSE current_setting('role') END;
+BEGIN
+    IF coalesce(current_setting('rollout.replacing', true), '') = ''
+        OR to_jsonb(OLD) ->> TG_ARGV[0] = nullif(current_setting(TG_ARGV[1], true), '')
+        OR (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles AS r WHERE r.rolname = acting) THEN
+        RETURN OLD;
+    END IF;
+    RAISE unique_violation USING MESSAGE = format('duplicate key in %s', TG_TABLE_NAME), TABLE = TG_TABLE_NAME;
+END $$;

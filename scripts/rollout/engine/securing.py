@@ -87,6 +87,7 @@ class Securing(Acting):
                 if name not in kept:
                     made = Jsonb(report.made(self.connection, found, relation))
                     self.connection.execute(KEEP, (self.change.name, name, relation.kind, Jsonb({}), made))
+            self.run([making.unguard(r.relation) for r in found.covered() if r.guarded and not found.merged(r)])
             for name, row in kept.items():
                 if row["kind"] != INDEX and name not in found.relations:
                     self.connection.execute(FORGET, (self.change.name, name))

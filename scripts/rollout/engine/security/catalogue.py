@@ -30,7 +30,8 @@ class Policy(BaseModel):
 
 class Relation(BaseModel):
     """A relation. `relation`: qualified and quoted; `root_*`: the partitioned table that a partition belongs to at the top;
-    `columns`: name to type; `indexed`: columns that lead a valid index over all rows."""
+    `columns`: name to type; `indexed`: columns that lead a valid index over all rows;
+    `guarded`: no insert takes the place of another tenant's row."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -52,6 +53,7 @@ class Relation(BaseModel):
     policies: list[Policy]
     grants: list[dict[str, Any]]
     indexed: list[str]
+    guarded: bool
     definition: str | None
 
     @property

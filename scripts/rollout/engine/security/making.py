@@ -7,9 +7,11 @@ from typing import Any
 from rollout.engine.rewrite.carry import literal
 from rollout.engine.rewrite.description import ident
 from rollout.engine.security.catalogue import Policy, Relation
-from rollout.engine.security.rules import HIDDEN, Rules
+from rollout.engine.security.rules import HIDDEN, PAGE, Rules
+from rollout.errors import Refused
 
 OURS = "row_security_"
+GUARD = "row_security_place"
 COMMANDS = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
 INVOKER = "security_invoker"
 
@@ -46,7 +48,27 @@ def switch_on(rules: Rules, relation: Relation) -> list[str]:
         *(f"DROP POLICY {ident(name)} ON {relation.relation}" for name in gone),
         *policies(rules, relation),
         f"ALTER TABLE {relation.relation} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+        *(guard(rules, relation) if rules.merged(relation) else []),
     ]
+
+
+def guard(rules: Rules, relation: Relation) -> list[str]:
+    """Return what keeps an insert under one old name from replacing another tenant's row under the other."""
+    rule = rules.rule(relation)
+    column = rules.column(relation, rule.tenant) if rule and rule.tenant else None
+    if column is None:
+        raise Refused(f"{relation.relation} stands for two tables, and no column of it says whose a row is",
+                      next=f"give {rules.called(relation)} a tenant", page=PAGE)  # fmt: skip
+    return [
+        (f"CREATE OR REPLACE TRIGGER {GUARD} BEFORE DELETE ON {relation.relation} FOR EACH ROW"
+         f" EXECUTE FUNCTION rollout.keep_place({literal(column)}, {literal(rules.security.setting)})"),
+        f"ALTER TABLE {relation.relation} ENABLE ALWAYS TRIGGER {GUARD}",
+    ]  # fmt: skip
+
+
+def unguard(relation: str) -> str:
+    """Return what takes that off again."""
+    return f"DROP TRIGGER IF EXISTS {GUARD} ON {relation}"
 
 
 def found(relation: Relation) -> dict[str, Any]:
@@ -64,6 +86,7 @@ def switch_off(relation: Relation, kept: dict[str, Any]) -> list[str]:
     return [
         *(f"DROP POLICY {ident(name)} ON {relation.relation}" for name in gone),
         *kept["policies"],
+        *([unguard(relation.relation)] if relation.guarded else []),
         f"ALTER TABLE {relation.relation} {'ENABLE' if kept['enabled'] else 'DISABLE'} ROW LEVEL SECURITY",
         f"ALTER TABLE {relation.relation} {'' if kept['forced'] else 'NO '}FORCE ROW LEVEL SECURITY",
     ]

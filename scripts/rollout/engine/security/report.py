@@ -120,6 +120,8 @@ def _table(rules: Rules, relation: Relation, kept: dict[str, Any]) -> tuple[str,
         wrong.append("row security is not forced: its owner passes it by")
     if relation.owner in rules.security.roles and rules.security.roles[relation.owner] != "bypass":
         wrong.append(f"{relation.owner} owns it, and may take its policies off")
+    if rules.merged(relation) and not relation.guarded:
+        wrong.append(f"an insert may replace another tenant's row: trigger {making.GUARD} is missing")
     want = {p["name"]: p for p in kept.get(relation.relation, {}).get("policies", [])}
     expected = making.names(rules, relation)
     have = {p.name: _said(p, rules) for p in relation.policies}

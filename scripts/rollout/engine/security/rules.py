@@ -95,6 +95,10 @@ class Rules:
         assert rule
         return self._of(rule, relation, alias or relation.name, 1)
 
+    def merged(self, relation: Relation) -> bool:
+        """Return whether two old names share a table now, so that an insert under one may replace what the other has."""
+        return any(s.merged and s.target == relation.relation for s in self.shapes)
+
     def insertable(self, relation: Relation) -> str:
         """Return the SQL that lets a row be written although it is not the tenant's yet, or an empty string."""
         rule = self.rule(relation)

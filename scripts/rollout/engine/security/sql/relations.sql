@@ -40,6 +40,10 @@ SELECT
         JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
         WHERE i.indrelid = c.oid AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] > 0
     ), '[]') AS indexed,
+    EXISTS (
+        SELECT FROM pg_trigger AS g WHERE g.tgrelid = c.oid AND g.tgname = 'row_security_place' AND g.tgenabled = 'A'
+            AND g.tgfoid = to_regprocedure('rollout.keep_place()')
+    ) AS guarded,
     CASE WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) END AS definition
 FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
