@@ -43,7 +43,7 @@ class Change:
     @property
     def swaps(self) -> bool:
         """Return whether the change takes effect at the swap (and so is taken back by a revert)."""
-        return self.rewrites or (self.folder / "swap.sql").exists()
+        return self.declaration.kind in ("rewrite", "audit") or (self.folder / "swap.sql").exists()
 
     @cached_property
     def sha256(self) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from rollout.engine import backfill, comparison, indexes, ledger
 from rollout.engine.acting import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Report, silent
+from rollout.engine.auditing import Auditing
 from rollout.engine.changes import Change
 from rollout.engine.ledger import Connection, Fence
 from rollout.engine.locks import Stalls, with_locks
@@ -53,6 +54,9 @@ class Stages:
         """`report(work, rows, rows per second)` hears of progress."""
         self.connection, self.change, self.fence, self.settings = connection, change, fence, settings
         self._do = Rewriting(connection, change, fence, settings, report)
+        # What does the stages that are generated rather than written: a rewrite's, or another kind's.
+        self._audit = Auditing(connection, change, fence, settings, report) if change.declaration.kind == "audit" else None
+        self._made: Rewriting | Auditing | None = self._audit or (self._do if change.rewrites else None)
 
     @property
     def statements(self) -> Statements:
@@ -76,7 +80,7 @@ class Stages:
             stage = None
         outcome.changed = stage != "compared"
         if stage is None:
-            outcome.facts["expand"] = do.make() if self.change.rewrites else self._expand()
+            outcome.facts["expand"] = self._made.make() if self._made else self._expand()
             stage = "expanded"
         if stage == "expanded":
             outcome.facts["indexes"] = indexes.build(self.connection, self.change, "indexes", self.fence)
@@ -135,7 +139,7 @@ class Stages:
             )
         self._do.refuse_edited()
         started = time.monotonic()
-        facts = self._do.swap() if self.change.rewrites else self._do.locked("swap", "swapped", ACCESS_EXCLUSIVE)
+        facts = self._made.swap() if self._made else self._do.locked("swap", "swapped", ACCESS_EXCLUSIVE)
         return Outcome(self.change.name, "swapped", changed=True, seconds=time.monotonic() - started, facts=facts)
 
     def revert(self) -> Outcome:
@@ -151,10 +155,11 @@ class Stages:
             # Nobody will swap soon: the notes of what is written would only grow.
             self._do.note(armed=False)
             self._do.reach("copied")
-        if stage != "swapped":
+        half_done = stage is not None and self._audit is not None and self._audit.begun()
+        if stage != "swapped" and not half_done:
             return Outcome(self.change.name, str(stage))
         started = time.monotonic()
-        facts = self._do.revert() if self.change.rewrites else self._do.locked("revert", "copied", ACCESS_EXCLUSIVE)
+        facts = self._made.revert() if self._made else self._do.locked("revert", "copied", ACCESS_EXCLUSIVE)
         facts["rejects"] = ledger.rejects(self.connection)
         return Outcome(self.change.name, "copied", changed=True, seconds=time.monotonic() - started, facts=facts)
 
@@ -172,7 +177,7 @@ class Stages:
         facts["copies"] = [do.chunked(do.work(name)) for name in self.change.works("contract_copy")]
         do.each("contract_validate")
         facts["contract"] = (
-            do.go_home() if self.change.rewrites else do.locked("contract", "contracted", ACCESS_EXCLUSIVE)
+            self._made.go_home() if self._made else do.locked("contract", "contracted", ACCESS_EXCLUSIVE)
         )
         return Outcome(self.change.name, "contracted", changed=True, seconds=time.monotonic() - started, facts=facts)
 
@@ -183,5 +188,5 @@ class Stages:
             return Outcome(self.change.name, "none")
         if stage in SWAPPED:
             raise Refused(f"{self.change.name} is {stage}", next="invoke rollback")
-        facts = self._do.discard() if self.change.rewrites else self._do.locked("discard", None, ACCESS_EXCLUSIVE)
+        facts = self._made.discard() if self._made else self._do.locked("discard", None, ACCESS_EXCLUSIVE)
         return Outcome(self.change.name, "none", changed=True, facts=facts)

@@ -1,0 +1,1 @@
+SELECT audit.refuse_editors();
