@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from commands import change, rollout, sandbox
+from commands import audit, change, rollout, sandbox
 
 namespace = Collection(rollout.deploy, rollout.finalize, rollout.rollback, rollout.status, rollout.checklist)
 namespace.add_collection(
@@ -30,3 +30,7 @@ namespace.add_collection(
         resume=change.resume,
     )
 )
+
+audits = Collection("audit", verify=audit.verify, seal=audit.seal, partitions=audit.of_partitions)
+audits.add_task(audit.of_journal, name="journal", default=True)
+namespace.add_collection(audits)

@@ -8,7 +8,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from rollout.errors import RolloutError
-from rollout.road import census, changing, prepare, serving, shifting  # noqa: F401  (their steps register themselves; imported once, here)
+from rollout.road import auditing, census, changing, prepare, serving, shifting  # noqa: F401  (their steps register themselves; imported once, here)
 from rollout.road.command import die_with_parent
 from rollout.road.context import Request, run
 

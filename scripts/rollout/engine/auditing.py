@@ -8,7 +8,6 @@ After a contract the triggers have moved home with their tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from rollout.engine import authority, ledger
@@ -43,7 +42,8 @@ class Auditing(Acting):
         assert declared is not None
         readers = declared.readers
         if missing := [str(row["role"]) for row in self.connection.execute(ROLES, (readers,)).fetchall()]:
-            raise Refused(f"role {', '.join(missing)} does not exist", next="have it made (it needs LOGIN alone), and repeat the command")
+            words = f"role {', '.join(missing)}, which is to read the audit trail, does not exist"
+            raise Refused(words, next="have it made (it needs LOGIN alone), and repeat the command")
         stalls = Stalls()
         with self.connection.transaction():
             ledger.check(self.connection, self.fence)
@@ -106,7 +106,7 @@ class Auditing(Acting):
                     raise missing(f"{one.table} does not exist", next="correct change.yml, or make the table")
                 continue  # a name that contract has ended; the table that it stood for has another
             if found.enabled != "A":
-                stalls.append(self._locked(found.relation, SHARE_ROW_EXCLUSIVE, "armed", lambda a=(one, found): self.run(arm(*a))))
+                stalls.append(self._locked(found.relation, SHARE_ROW_EXCLUSIVE, "armed", arm(one, found)))
         return stalls
 
     def _disarm(self) -> list[Stalls]:
@@ -114,19 +114,19 @@ class Auditing(Acting):
         for row in self._armed():
             drop = [f"DROP TRIGGER IF EXISTS {name} ON {row['relation']}" for name in (TRIGGER, TRUNCATED)]
             drop += [f"DROP FUNCTION {function}" for function in row["functions"]]
-            stalls.append(self._locked(str(row["relation"]), ACCESS_EXCLUSIVE, "disarmed", lambda drop=drop: self.run(drop)))
+            stalls.append(self._locked(str(row["relation"]), ACCESS_EXCLUSIVE, "disarmed", drop))
         return stalls
 
     def _armed(self) -> list[dict[str, Any]]:
         return self.connection.execute(ARMED, ([TRIGGER, TRUNCATED],)).fetchall()
 
-    def _locked(self, relation: str, mode: str, event: str, act: Callable[[], None]) -> Stalls:
-        """Act on one relation under its lock, with the event of it, in one short transaction."""
+    def _locked(self, relation: str, mode: str, event: str, statements: list[str]) -> Stalls:
+        """Run statements on one relation under its lock, with the event of it, in one short transaction."""
         stalls = Stalls()
 
         def work() -> None:
             ledger.check(self.connection, self.fence)
-            act()
+            self.run(statements)
             ledger.record(self.connection, self.fence, self.change.name, event, relation=relation)
 
         with_locks(self.connection, [relation], mode, self.settings, stalls, work)
@@ -145,7 +145,9 @@ def arm(one: Audited, found: Authority) -> list[str]:
         raise Refused(f"{found.relation} has no column {', '.join(unknown)}", next="correct change.yml")
     key = one.key or (["id"] if "id" in found.columns else found.key)
     parts = [f"subject ->> {literal(column)}" for column in key]
+    on = found.relation
     function = f"audit.{ident(f'record_{found.name}'[:63])}"
+    runs = f"EXECUTE FUNCTION {function}()"
     made = render(
         "audit_record.sql.j2", function=function, tenant=one.tenant, resource=found.name,
         key_text=parts[0] if len(parts) == 1 else f"jsonb_build_array({', '.join(parts)})::text",
@@ -154,13 +156,11 @@ def arm(one: Audited, found: Authority) -> list[str]:
     return [
         made,
         f"REVOKE ALL ON FUNCTION {function}() FROM PUBLIC",
-        f"CREATE OR REPLACE TRIGGER {TRIGGER} AFTER INSERT OR UPDATE OR DELETE ON {found.relation}"
-        f" FOR EACH ROW EXECUTE FUNCTION {function}()",
-        f"CREATE OR REPLACE TRIGGER {TRUNCATED} AFTER TRUNCATE ON {found.relation}"
-        f" FOR EACH STATEMENT EXECUTE FUNCTION {function}()",
+        f"CREATE OR REPLACE TRIGGER {TRIGGER} AFTER INSERT OR UPDATE OR DELETE ON {on} FOR EACH ROW {runs}",
+        f"CREATE OR REPLACE TRIGGER {TRUNCATED} AFTER TRUNCATE ON {on} FOR EACH STATEMENT {runs}",
         # Also for sessions that pass ordinary triggers by.
-        f"ALTER TABLE {found.relation} ENABLE ALWAYS TRIGGER {TRIGGER}",
-        f"ALTER TABLE {found.relation} ENABLE ALWAYS TRIGGER {TRUNCATED}",
+        f"ALTER TABLE {on} ENABLE ALWAYS TRIGGER {TRIGGER}",
+        f"ALTER TABLE {on} ENABLE ALWAYS TRIGGER {TRUNCATED}",
     ]
 
 

@@ -113,7 +113,8 @@ class Audit(_Strict):
 class Declaration(_Strict):
     """What change.yml may say.
 
-    `kind` rewrite: `sources` become `target`; backfill: `backfill`; audit: `audit`; others are their .sql files, `ddl` statement by statement.
+    `kind` rewrite: `sources` become `target`; backfill: `backfill`; audit: `audit`; others are their .sql files, `ddl`
+    statement by statement.
     `leave` names what a source has (index, constraint, trigger, policy, statistics,
     publication, view) and the target is deliberately not to have.
     `includes`: files of sql/shared that expand begins with; `before_swap`: steps of the road that must have run on the
