@@ -51,7 +51,7 @@ def of_journal(c: Context, env: str = "sandbox", run: str = "", json: bool = Fal
 @task(help={"env": ENV, "tier": TIER, "json": JSON, "debug": DEBUG})
 @told
 def verify(c: Context, env: str = "sandbox", tier: str = "", json: bool = False, debug: bool = False) -> None:
-    """Compute the chain of the data's audit trail anew, against its heads in the object store."""
+    """Recompute the chain over the data's audit trail."""
 
     def act(connection: Connection, store: ObjectStore, host: str) -> dict[str, Any]:
         found = evidence.verify(connection, store, host)
@@ -70,7 +70,7 @@ def verify(c: Context, env: str = "sandbox", tier: str = "", json: bool = False,
 def seal(
     c: Context, env: str = "sandbox", tier: str = "", dry_run: bool = False, json: bool = False, debug: bool = False
 ) -> None:
-    """Seal the data's audit trail and store its head; for a timer, every minute."""
+    """Seal the data's audit trail and store its head."""
 
     def act(connection: Connection, store: ObjectStore, host: str) -> dict[str, Any]:
         if dry_run:
@@ -89,7 +89,7 @@ def seal(
 def of_partitions(
     c: Context, env: str = "sandbox", tier: str = "", dry_run: bool = False, json: bool = False, debug: bool = False
 ) -> None:
-    """Make the audit trail's next monthly partitions; for a timer, every day."""
+    """Make the audit trail's next monthly partitions."""
 
     def act(connection: Connection, store: ObjectStore, host: str) -> dict[str, Any]:
         if not log.there(connection):

@@ -258,9 +258,9 @@ def test_the_outlook_sees_what_changed_since(queue: Place) -> None:
 @pytest.mark.parametrize("kind", ["ddl", "index", "function"])
 def test_a_new_change_runs_as_it_is_written(queue: Place, tmp_path: Path, kind: str) -> None:
     """Files of comments alone are no error: rendered, expanded and discarded."""
-    folder = tmp_path / "005_orders"
+    folder = tmp_path / "950_orders"
     folder.mkdir()
-    for name, text in scaffold.draft("queue", "005_orders", "public.orders", kind).files.items():
+    for name, text in scaffold.draft("queue", "950_orders", "public.orders", kind).files.items():
         (folder / name).write_text(text)
     queue.change = changes.load("queue", folder)
     assert script.render(queue.target, queue.change)

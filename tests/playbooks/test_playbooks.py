@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rollout.road import census, changing, prepare, serving, shifting  # noqa: F401  (their steps register themselves)
+from rollout.road import auditing, census, changing, prepare, serving, shifting  # noqa: F401  (their steps register themselves)
 from rollout.road.context import REGISTER, Context
 from rollout.road.shifting import shift_steps
 

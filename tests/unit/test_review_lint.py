@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from rollout.review import lint, scaffold, squawk
 
 QUEUE = "003_queue_partitioning"
 HERE = f"sql/queue/{QUEUE}/change.yml"
-REWRITE = """change: 005_orders
+REWRITE = """change: 950_orders
 kind: rewrite
 summary: orders.
 sources:
@@ -27,12 +28,12 @@ def orders(sql: Path) -> Callable[..., list[str]]:
     """Write a rewrite of public.orders with these lines under its source and its target; return what is found."""
 
     def written(source: str = "", target: str = "  drop: []\n", **files: str) -> list[str]:
-        draft = scaffold.draft("queue", "005_orders", "public.orders")
+        draft = scaffold.draft("queue", "950_orders", "public.orders")
         draft.write()
         (draft.folder / "change.yml").write_text(REWRITE.format(source=source, target=target))
         for name, text in files.items():
             (draft.folder / f"{name}.sql").write_text(text)
-        return [str(f).replace("sql/queue/005_orders/", "") for f in lint.findings(["queue"], "005_orders")]
+        return [str(f).replace("sql/queue/950_orders/", "") for f in lint.findings(["queue"], "950_orders")]
 
     return written
 
@@ -45,7 +46,7 @@ def test_nothing_is_wrong_with_the_changes_as_they_are() -> None:
 @pytest.mark.parametrize("kind", [k for k in scaffold.KINDS if k != "documentation"])
 def test_nothing_is_wrong_with_a_new_one(sql: Path, kind: str) -> None:
     """A change as `change.new` writes it passes."""
-    scaffold.draft("queue", "005_orders", "public.orders", kind).write()
+    scaffold.draft("queue", "950_orders", "public.orders", kind).write()
     assert lint.findings(["queue"]) == []
 
 
@@ -125,10 +126,10 @@ def test_a_mistake_in_a_file_is_found(orders: Callable[..., list[str]], file: st
 
 def test_a_file_without_its_undo_is_found(sql: Path) -> None:
     """Of a change that is its files: expand without discard, swap without revert."""
-    draft = scaffold.draft("queue", "005_orders", kind="function")
+    draft = scaffold.draft("queue", "950_orders", kind="function")
     draft.write()
     (draft.folder / "discard.sql").rename(draft.folder / "swap.sql")
-    assert [str(f).partition(": file: ")[2] for f in lint.findings(["queue"], "005_orders")] == [
+    assert [str(f).partition(": file: ")[2] for f in lint.findings(["queue"], "950_orders")] == [
         "it has no discard.sql: nothing takes it back", "it has no revert.sql: nothing takes it back",
     ]  # fmt: skip
 
@@ -136,7 +137,10 @@ def test_a_file_without_its_undo_is_found(sql: Path) -> None:
 def test_a_mistake_in_a_plan_is_found(sql: Path) -> None:
     """Typos, an unknown requirement, a folder that is forgotten, one that is not there: all of them at once."""
     plan = sql / "queue" / "plan.yml"
-    plan.write_text(plan.read_text().replace("requires: [001", "requires: [002") + "  - change: 006_gone\n")
+    first = "".join(plan.read_text().splitlines(keepends=True)[:5])
+    for later in changes.plan("queue")[2:]:
+        shutil.rmtree(later.folder)
+    plan.write_text(first.replace("requires: [001", "requires: [002") + "  - change: 006_gone\n")
     (sql / "queue" / "009_forgotten").mkdir()
     required = (
         "plan.yml:5: plan: 003_queue_partitioning requires 002_cross_database_integrity, which does not stand before it"
@@ -154,8 +158,8 @@ def test_relations_of_two_changes_collide(orders: Callable[..., list[str]], sql:
     """Two changes that make one name are told, unless the second one goes on with what the first one made."""
     partition = "  partition: {by: list, columns: [a], partitions: {jobs_default: DEFAULT}}\n"
     assert orders(target=partition) == [f"change.yml:7: name: v2.jobs_default is made by {QUEUE} too"]
-    edit(sql / "queue" / "005_orders" / "change.yml", "public.orders", "public.jobs")
-    assert lint.findings(["queue"], "005_orders") == []
+    edit(sql / "queue" / "950_orders" / "change.yml", "public.orders", "public.jobs")
+    assert lint.findings(["queue"], "950_orders") == []
 
 
 def test_an_unknown_name_is_refused() -> None:

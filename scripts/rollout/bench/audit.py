@@ -33,8 +33,10 @@ OFF, ON, CHAINED = "off", "on", "chained"
 VARIANTS = (OFF, ON, CHAINED)
 NEEDED_BYTES = 6 * 2**30
 LIMIT = 1.2
-SETTINGS: dict[str, Any] = {"stall_budget_total_ms": 5000, "stall_budget_once_ms": 1000, "lock_attempts_max": 50, "chunk_target_ms": 40,
-            "blocker_transaction_max_seconds": 1.0}  # fmt: skip
+SETTINGS: dict[str, Any] = {
+    "stall_budget_total_ms": 5000, "stall_budget_once_ms": 1000, "lock_attempts_max": 50, "chunk_target_ms": 40,
+    "blocker_transaction_max_seconds": 1.0,
+}  # fmt: skip
 Client = psycopg.Connection[Any]
 Statements = dict[str, list[bytes]]
 

@@ -137,7 +137,7 @@ def rehearse(context: Context, host: str) -> Facts:
                 performance_view.refresh(context.environment, "staging")
             times[change.name] = {
                 "expand": expanded, "swap": stages.swap().to_dict(), "revert": stages.revert().to_dict(),
-                "compare": stages.compare() if change.swaps else None,
+                "compare": stages.compare() if change.rewrites else None,
                 "again": {"expand": stages.expand().to_dict(), "swap": stages.swap().to_dict()},
             }
     for change in changes.plan(database.tier):
