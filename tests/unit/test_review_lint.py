@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from edits import edit
 
+from rollout.engine import changes
 from rollout.errors import BadInput
 from rollout.review import lint, scaffold, squawk
 
