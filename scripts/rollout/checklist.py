@@ -94,6 +94,7 @@ def _measured(environment: Environment, state: RunState) -> dict[str, Measured]:
             f"{references['scanned_rows']:,} references scanned, {wrong:,} point at nothing or at another tenant",
         )
     found["data_integrity"] = _integrity(environment, state)
+    found["data_audit"] = _audit(environment, state)
     staging = [d.host for d in environment.databases if d.host_set == "staging"]
     proofs = _of_last_snapshot(state, "proof")
     places = staging + [r.host for r in environment.redis if r.host_set == "staging"]
@@ -139,6 +140,16 @@ def _integrity(environment: Environment, state: RunState) -> Measured:
         + (f" (phase {phases})" if phases else "")
         + (f"; {'; '.join(failed)}" if failed else ", 0 differ"),
     )
+
+
+def _audit(environment: Environment, state: RunState) -> Measured:
+    """Judge the newest verification of each live database's audit trail, and tell where its chain stood."""
+    places = [d.host for d in environment.databases if d.host_set == "live"]
+    verified = {h: fact["verdict"] for h, fact in _facts(state, "audit").items() if h in places and fact.get("verdict")}
+    wrong = [f"{host}: {verdict['wrong']['says']}" for host, verdict in verified.items() if verdict["wrong"]]
+    rows, blocks = (sum(int(verdict[key]) for verdict in verified.values()) for key in ("rows", "blocks"))
+    observed = f"{rows:,} rows in {blocks:,} blocks verified on {len(verified)} of {len(places)} databases"
+    return _complete(places, verified, not wrong, "; ".join(wrong) or observed)
 
 
 def _complete(places: list[str], seen: Iterable[str], good: bool, observed: str) -> Measured:

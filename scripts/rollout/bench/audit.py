@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import time
@@ -25,9 +26,10 @@ from rollout.engine import changes, ledger
 from rollout.engine.ledger import Fence
 from rollout.engine.stages import Stages
 from rollout.environment import ROOT, TIERS, Database, Settings, Tier
+from rollout.sandbox import postgres
 
 RELEASES = ROOT / "scripts" / "service" / "releases"
-OWNER, APPLICATION, AUDITOR = "penguin_rollout", "penguin_app", "penguin_auditor"
+OWNER, APPLICATION = postgres.RUNNER, postgres.APPLICATION
 CHANGE = "006_audit_trail"
 OFF, ON, CHAINED = "off", "on", "chained"
 VARIANTS = (OFF, ON, CHAINED)
@@ -64,8 +66,8 @@ def run(options: Options) -> list[dict[str, Any]]:
         for tier in options.tiers:
             with _tier(server, tier) as stages:
                 for clients in options.clients:
-                    options.say(f"{tier}, {clients} clients")
                     found.append(_measure(server, tier, stages, clients, options))
+                    options.say(json.dumps(found[-1]))
     return found
 
 
@@ -213,13 +215,15 @@ def _statements(tier: Tier) -> Statements:
 
 def _roles(server: Server) -> None:
     """Make the product's roles; who may log in here with a password is decided by the server's passfile."""
-    words = {role: uuid.uuid4().hex for role in (OWNER, APPLICATION, AUDITOR)}
+    words = {role: uuid.uuid4().hex for role in postgres.ROLES}
     with server.passfile.open("a") as file:
         file.writelines(f"127.0.0.1:*:*:{role}:{word}\n" for role, word in words.items())
     with server.connect("postgres") as superuser:
         for role, word in words.items():
-            made = "CREATE ROLE {} LOGIN PASSWORD {}" + (" IN ROLE pg_monitor" if role == OWNER else "")
-            superuser.execute(sql.SQL(made).format(sql.Identifier(role), sql.Literal(word)))
+            made = sql.SQL("CREATE ROLE {} {} PASSWORD {}")
+            superuser.execute(made.format(sql.Identifier(role), sql.SQL(postgres.ROLES[role]), sql.Literal(word)))
+        for role, of in postgres.MEMBERSHIPS.items():
+            superuser.execute(sql.SQL("GRANT {} TO {}").format(sql.SQL(of), sql.Identifier(role)))
 
 
 @contextmanager

@@ -13,7 +13,9 @@ from typing import Any
 from rollout.engine import authority, ledger
 from rollout.engine.acting import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Acting
 from rollout.engine.authority import Authority
+from rollout.engine.changes import Change
 from rollout.engine.declaration import Audited
+from rollout.engine.ledger import Connection
 from rollout.engine.locks import Stalls, with_locks
 from rollout.engine.rewrite.carry import literal
 from rollout.engine.rewrite.description import ident
@@ -81,26 +83,9 @@ class Auditing(Acting):
         """Tell whether a trigger stands anywhere: a swap that was killed has left some."""
         return bool(self._armed())
 
-    def statements(self) -> dict[str, list[str]]:
-        """Return, by relation with authority, what arms it: for whoever reviews it."""
-        return {found.relation: arm(one, found) for one, found in self._authorities() if found}
-
-    def _authorities(self) -> list[tuple[Audited, Authority | None]]:
-        declared = self.change.declaration.audit
-        assert declared is not None
-        seen: dict[int, None] = {}
-        result: list[tuple[Audited, Authority | None]] = []
-        for one in declared.tables:
-            found = authority.find(self.connection, one.table, TRIGGER)
-            if found is None or found.oid not in seen:  # two old names may share one table by now
-                result.append((one, found))
-            if found:
-                seen[found.oid] = None
-        return result
-
     def _arm(self, *, missing: type[Refused] | None) -> list[Stalls]:
         stalls = []
-        for one, found in self._authorities():
+        for one, found in authorities(self.connection, self.change):
             if found is None:
                 if missing:
                     raise missing(f"{one.table} does not exist", next="correct change.yml, or make the table")
@@ -112,8 +97,7 @@ class Auditing(Acting):
     def _disarm(self) -> list[Stalls]:
         stalls = []
         for row in self._armed():
-            drop = [f"DROP TRIGGER IF EXISTS {name} ON {row['relation']}" for name in (TRIGGER, TRUNCATED)]
-            drop += [f"DROP FUNCTION {function}" for function in row["functions"]]
+            drop = disarm(str(row["relation"]), row["functions"])
             stalls.append(self._locked(str(row["relation"]), ACCESS_EXCLUSIVE, "disarmed", drop))
         return stalls
 
@@ -137,6 +121,27 @@ class Auditing(Acting):
         facts = self.locked(stage, reached, ACCESS_EXCLUSIVE)
         told = [stalls.to_dict() for stalls in all_stalls]
         return facts | {"relations": len(told), "held_ms": max((float(t["held_ms"]) for t in told), default=0.0)}
+
+
+def authorities(connection: Connection, change: Change) -> list[tuple[Audited, Authority | None]]:
+    """Return each declared table with what has authority under its name; two old names may share one table by now."""
+    declared = change.declaration.audit
+    assert declared is not None
+    seen: set[int] = set()
+    result: list[tuple[Audited, Authority | None]] = []
+    for one in declared.tables:
+        found = authority.find(connection, one.table, TRIGGER)
+        if found is None or found.oid not in seen:
+            result.append((one, found))
+        if found:
+            seen.add(found.oid)
+    return result
+
+
+def disarm(relation: str, functions: list[str]) -> list[str]:
+    """Return what takes the triggers off a relation, and their functions with them."""
+    drop = [f"DROP TRIGGER IF EXISTS {name} ON {relation}" for name in (TRIGGER, TRUNCATED)]
+    return drop + [f"DROP FUNCTION {function}" for function in functions]
 
 
 def arm(one: Audited, found: Authority) -> list[str]:

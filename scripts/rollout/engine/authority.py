@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rollout.engine.companion import statement
@@ -41,7 +40,3 @@ def find(connection: Connection, table: str, trigger: str = "") -> Authority | N
         )  # fmt: skip
     return Authority(**rows[0]) if rows else None
 
-
-def each(connection: Connection, tables: Sequence[str], trigger: str = "") -> dict[str, Authority | None]:
-    """Return the authority of each of these names."""
-    return {table: find(connection, table, trigger) for table in tables}
