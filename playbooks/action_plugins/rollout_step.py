@@ -9,6 +9,7 @@ from ansible.plugins.action import ActionBase
 
 from rollout.errors import RolloutError
 from rollout.road import (  # their steps register themselves; imported once, here
+    auditing,  # noqa: F401
     census,  # noqa: F401
     changing,  # noqa: F401
     measuring,  # noqa: F401

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from rollout.road import (  # their steps register themselves
+    auditing,  # noqa: F401
     census,  # noqa: F401
     changing,  # noqa: F401
     measuring,  # noqa: F401

@@ -1,4 +1,4 @@
-"""The bench as a command: scripts/bench change.
+"""The bench as a command: scripts/bench change, scripts/bench audit.
 
 Exit codes: 0 measured, and ours failed and lost nothing; 1 something did, or a tool failed; 2 bad input; 130 interrupted.
 """
@@ -9,11 +9,13 @@ import argparse
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
-from rollout.bench import change, report, result
+from rollout.bench import audit, change, report, result
+from rollout.environment import TIERS, Tier
 from rollout.errors import RolloutError
 
 ROWS = "100000,1000000,5000000"
@@ -44,6 +46,11 @@ figures, one object a tool and size (null: the tool has no such thing)
   load_average_1m         of the machine before and after: figures of a machine that others keep busy are theirs as well
   steps                   latencies in each part of the tool's work; facts: what else it said; aims: reached or not (rollout only)
 """
+AUDIT = """
+Repeats each tier's own write transaction with the audit trail off, on, and chained row by row (what was not chosen), in turn.
+latency_ratio and throughput_ratio: to off, the median of the turns'. The limit of latency_ratio on is 1.2 in the decision
+(runbooks/decisions/0012-audit-chain.md). Then the log is sealed and verified: rows a second; exit 1 when it does not verify.
+"""
 
 
 def main() -> int:
@@ -52,6 +59,8 @@ def main() -> int:
     given = _arguments()
     tells = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
+        if given.command == "audit":
+            return _audit(given, lambda words: tells.print(words, markup=False))
         objects = change.run(change.Options(
             rows=given.rows, tools=given.tools, seconds=given.seconds, rate=given.rate, connections=given.connections,
             seed=given.seed, folder=given.bin, directory=given.directory, install=not given.no_install,
@@ -66,6 +75,19 @@ def main() -> int:
     if given.json is None:
         report.show(objects, Console(highlight=False, width=None if sys.stdout.isatty() else report.WIDE))
     return 0 if result.good(objects) else 1
+
+
+def _audit(given: argparse.Namespace, say: Callable[[str], None]) -> int:
+    objects = audit.run(audit.Options(
+        tiers=given.tiers, clients=given.clients, seconds=given.seconds, turns=given.turns, flushed=not given.unflushed,
+        folder=given.bin, directory=given.directory, say=say,
+    ))  # fmt: skip
+    text = json.dumps(objects, indent=1)
+    if given.json is None:
+        print(text)
+    else:
+        given.json.write_text(text + "\n")
+    return 0 if audit.good(objects) else 1
 
 
 def _keep(objects: list[result.Object], file: Path | None) -> None:
@@ -90,6 +112,18 @@ def _arguments() -> argparse.Namespace:
     one.add_argument("--directory", type=_folder, metavar="DIR", help="where the server's folder is made (default: as mktemp)")
     one.add_argument("--no-install", action="store_true", help="do not install pg_repack when it is missing")
     one.add_argument("--json", type=_file, metavar="FILE", help="write the objects there, as a list, instead of a table")
+    two = commands.add_parser(
+        "audit", help="the product's writes with and without the audit trail", description=AUDIT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    two.add_argument("--tiers", default=",".join(TIERS), type=_tiers, help="which, comma separated (default: all)")
+    two.add_argument("--clients", default="1,8", type=_counts, help="at a time, comma separated, each measured (default 1,8)")
+    two.add_argument("--seconds", default=4.0, type=_positive, help="of a turn (default 4)")
+    two.add_argument("--turns", default=5, type=int, help="of each variant (default 5)")
+    two.add_argument("--unflushed", action="store_true", help="do not wait for the disk: what the processor alone pays")
+    two.add_argument("--bin", type=_folder, metavar="DIR", help="server programs (default: 18)")
+    two.add_argument("--directory", type=_folder, metavar="DIR", help="where the server's folder is made (default: as mktemp)")
+    two.add_argument("--json", type=_file, metavar="FILE", help="write the objects there, instead of printing them")
     return parser.parse_args()
 
 
@@ -98,6 +132,20 @@ def _sizes(text: str) -> list[int]:
     if not sizes or min(sizes) < 1000:
         raise argparse.ArgumentTypeError("each size is at least 1000")
     return sizes
+
+
+def _tiers(text: str) -> list[Tier]:
+    unknown = sorted(set(text.split(",")) - set(TIERS))
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown tiers {', '.join(unknown)}; known: {', '.join(TIERS)}")
+    return [tier for tier in TIERS if tier in text.split(",")]
+
+
+def _counts(text: str) -> list[int]:
+    counts = [int(word) for word in text.split(",")]
+    if not all(0 < count <= 40 for count in counts):
+        raise argparse.ArgumentTypeError("1 to 40 clients")
+    return counts
 
 
 def _tools(text: str) -> list[str]:

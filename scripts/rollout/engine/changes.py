@@ -16,6 +16,7 @@ from rollout.environment import ROOT, TIERS
 from rollout.errors import BadInput
 
 SQL = ROOT / "sql"
+GENERATED = ("rewrite", "row_security", "audit")  # kinds whose swap and revert are generated
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Change:
     @property
     def swaps(self) -> bool:
         """Return whether the change takes effect at the swap (and so is taken back by a revert)."""
-        return self.rewrites or self.secures or (self.folder / "swap.sql").exists()
+        return self.declaration.kind in GENERATED or (self.folder / "swap.sql").exists()
 
     @cached_property
     def sha256(self) -> str:

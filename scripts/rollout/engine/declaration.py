@@ -93,11 +93,31 @@ class Target(_Strict):
     partition: Partition | None = None
 
 
+class Audited(Table):
+    """A table whose changes go to the audit trail.
+
+    `table`: its old name; whichever relation has authority under it gets the triggers. `key`: what names a row, by default `id`,
+    else the primary key. `tenant`: the column of its tenant, where no session names one. `digest`: columns whose content is not
+    kept but its SHA-256 and length: secrets, and what is large.
+    """
+
+    tenant: str = "tenant_id"
+    digest: list[str] = Field(default_factory=list)
+
+
+class Audit(_Strict):
+    """What is audited, and which roles may read the trail (all tenants)."""
+
+    tables: list[Audited]
+    readers: list[str] = Field(default_factory=list)
+
+
 class Declaration(_Strict):
     """What change.yml may say.
 
     `kind` rewrite: `sources` become `target`; backfill: `backfill`; row_security: `row_security` over the `tenancy` of all the
-    tier's changes; others are their .sql files, `ddl` statement by statement. `tenancy`: whose rows the relations hold.
+    tier's changes; audit: `audit`; others are their .sql files, `ddl` statement by statement. `tenancy`: whose rows the
+    relations hold.
     `leave` names what a source has (index, constraint, trigger, policy, statistics,
     publication, view) and the target is deliberately not to have.
     `includes`: files of sql/shared that expand begins with; `before_swap`: steps of the road that must have run on the
@@ -105,12 +125,15 @@ class Declaration(_Strict):
     """
 
     change: str
-    kind: Literal["rewrite", "ddl", "index", "backfill", "function", "policy", "view", "documentation", "row_security"]
+    kind: Literal[
+        "rewrite", "ddl", "index", "backfill", "function", "policy", "view", "documentation", "row_security", "audit",
+    ]  # fmt: skip
     summary: str
     sources: list[Source] = Field(default_factory=list)
     target: Target = Target()
     leave: list[str] = Field(default_factory=list)
     backfill: Backfill | None = None
+    audit: Audit | None = None
     includes: list[str] = Field(default_factory=list)
     before_swap: list[Literal["refresh_performance"]] = Field(default_factory=list)
     locks: Locks = Field(default_factory=Locks)
@@ -125,6 +148,8 @@ class Declaration(_Strict):
             raise ValueError("a backfill says what it fills, and nothing else does")
         if (self.kind == "row_security") != (self.row_security is not None):
             raise ValueError("a change of kind row_security says for whom, and nothing else does")
+        if (self.kind == "audit") != (self.audit is not None):
+            raise ValueError("an audit names its tables, and nothing else does")
         return self
 
     @property

@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 
 from rollout.engine import chunks, comparison, indexes, ledger, notes
-from rollout.engine.acting import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Acting
+from rollout.engine.acting import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE
+from rollout.engine.kinds import Kind
 from rollout.engine.locks import Stalls
 from rollout.engine.rewrite import making
 from rollout.engine.rewrite.description import differences, read
@@ -43,7 +44,7 @@ class TooDirty(Exception):
     """Leaves the swap's transaction: too much was written since the last look; never seen outside."""
 
 
-class Rewriting(Acting):
+class Rewriting(Kind):
     """The stages of one rewrite."""
 
     @property
@@ -135,6 +136,11 @@ class Rewriting(Acting):
     def note(self, *, armed: bool) -> Stalls:
         """Begin the notes of what is written anew, or end them."""
         return notes.arm(self.connection, self.statements, self.fence, self.settings, armed=armed)
+
+    def rest(self) -> None:
+        """Put the notes of what is written away: nobody will swap soon, and they would only grow."""
+        self.note(armed=False)
+        self.reach("copied")
 
     def swap(self) -> dict[str, Any]:
         """Exchange the names: one short transaction. Raises Failed when dirty keys differ, Refused when the budget is spent."""

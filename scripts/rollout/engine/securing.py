@@ -9,7 +9,8 @@ from typing import Any
 from psycopg.types.json import Jsonb
 
 from rollout.engine import indexes, ledger
-from rollout.engine.acting import ACCESS_EXCLUSIVE, Acting
+from rollout.engine.acting import ACCESS_EXCLUSIVE
+from rollout.engine.kinds import Kind
 from rollout.engine.locks import Stalls, with_locks
 from rollout.engine.rewrite.description import ident
 from rollout.engine.rewrite.shape import function_name
@@ -28,17 +29,20 @@ FORGET = "DELETE FROM rollout.row_security WHERE change = %s AND relation = %s"
 INDEX = "i"
 
 
-class Securing(Acting):
+class Securing(Kind):
     """The stages of one change of kind row_security."""
+
+    prepares = False  # a switch that has a way back until it is home
 
     _held = 0.0
 
-    def look(self) -> None:
-        """Raise Refused when roles, tables or policies are not as declared; build the indexes that predicates need."""
+    def make(self) -> dict[str, Any]:
+        """Build the indexes that predicates need. Raises Refused when roles, tables or policies are not as declared."""
         found = self._rules()
         refusals.roles(self.connection, found)
         refusals.undeclared(found)
         self._build(found)
+        return super().make()
 
     def swap(self) -> dict[str, Any]:
         """Switch on, one relation at a time; what is on already, by an earlier run of this, is left alone.
@@ -75,7 +79,7 @@ class Securing(Acting):
             ledger.reach(self.connection, self.fence, self.change.name, "copied", self.change.sha256, relations=done)
         return {**stalls.to_dict(), "held_ms": round(self._held, 1), "relations": done}
 
-    def contract(self) -> dict[str, Any]:
+    def go_home(self) -> dict[str, Any]:
         """Cover what has been made since and say all names anew: the relations are home. There is no way back from here."""
         facts = self.swap() if self.stage() == "swapped" else {}
         with self.connection.transaction():
@@ -108,6 +112,10 @@ class Securing(Acting):
     def half_done(self) -> bool:
         """Return whether a switch-on was stopped in its middle here."""
         return any(row["kind"] != INDEX for row in self._kept())
+
+    def unfinished(self) -> bool:
+        """Return whether a relation is not as it is to be: one made since, a partition say."""
+        return bool(self._due(self._rules()))
 
     def _rules(self) -> Rules:
         return rules.of(self.connection, self.change)

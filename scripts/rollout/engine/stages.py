@@ -10,17 +10,19 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from rollout.engine import backfill, comparison, indexes, ledger
-from rollout.engine.acting import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Report, silent
+from rollout.engine import backfill, indexes, ledger
+from rollout.engine.acting import ACCESS_EXCLUSIVE, Report, silent
+from rollout.engine.auditing import Auditing
 from rollout.engine.changes import Change
+from rollout.engine.kinds import Ddl, Kind
 from rollout.engine.ledger import Connection, Fence
-from rollout.engine.locks import Stalls, with_locks
 from rollout.engine.rewrite.statements import Statements
 from rollout.engine.rewriting import Rewriting
 from rollout.engine.securing import Securing
 from rollout.environment import Settings
 from rollout.errors import Refused
 
+KINDS: dict[str, type[Kind]] = {"rewrite": Rewriting, "row_security": Securing, "audit": Auditing, "ddl": Ddl}
 SWAPPED = ("swapped", "contracting", "contracted")
 
 
@@ -53,12 +55,12 @@ class Stages:
     ) -> None:
         """`report(work, rows, rows per second)` hears of progress."""
         self.connection, self.change, self.fence, self.settings = connection, change, fence, settings
-        self._do = Rewriting(connection, change, fence, settings, report)
-        self._secure = Securing(connection, change, fence, settings, report)
+        self._do = KINDS.get(change.declaration.kind, Kind)(connection, change, fence, settings, report)
 
     @property
     def statements(self) -> Statements:
         """The statements of a rewrite whose shadow is made."""
+        assert isinstance(self._do, Rewriting)
         return self._do.statements
 
     def stage(self) -> str | None:
@@ -78,11 +80,11 @@ class Stages:
             stage = None
         outcome.changed = stage != "compared"
         if stage is None:
-            outcome.facts["expand"] = do.make() if self.change.rewrites else self._expand()
+            outcome.facts["expand"] = do.make()
             stage = "expanded"
         if stage == "expanded":
             outcome.facts["indexes"] = indexes.build(self.connection, self.change, "indexes", self.fence)
-            outcome.facts["copies"] = do.fill() if self.change.rewrites else []
+            outcome.facts["copies"] = do.fill()
             works = [do.work(name) for name in self.change.works("copy")]
             works += [backfill.work(self.connection, self.change)] if self.change.declaration.backfill else []
             outcome.facts["copies"] += [do.chunked(work) for work in works]
@@ -92,38 +94,13 @@ class Stages:
         outcome.seconds = time.monotonic() - started
         return outcome
 
-    def _expand(self) -> dict[str, Any]:
-        """Run expand.sql: at once, or of a `ddl` statement by statement, each behind its own short locks."""
-        change, do = self.change, self._do
-        if change.secures:
-            self._secure.look()
-        if change.declaration.kind != "ddl":
-            return do.locked("expand", "expanded", SHARE_ROW_EXCLUSIVE)
-        stalls = Stalls()
-        done = int(ledger.checkpoint(self.connection, change.name, "expand")["last_key"] or 0)
-        for number, statement in enumerate(change.statements("expand"), 1):
-
-            def work(number: int = number, statement: bytes = statement) -> None:
-                ledger.check(self.connection, self.fence)
-                self.connection.execute(statement)
-                ledger.advance(self.connection, change.name, "expand", str(number), 0)
-
-            if number > done:
-                with_locks(self.connection, [], ACCESS_EXCLUSIVE, self.settings, stalls, work)
-        with self.connection.transaction():
-            ledger.check(self.connection, self.fence)
-            do.verify("expand")
-            ledger.forget_checkpoints(self.connection, change.name)
-            ledger.reach(self.connection, self.fence, change.name, "expanded", change.sha256)
-        return stalls.to_dict()
-
     def compare(self, *, note: bool = False) -> dict[str, Any]:
         """Compare both sides whole; raise Failed when they differ, which discards the checkpoints unless swapped.
 
         `note`: keys written from then on are noted and compared again by the swap; only such a comparison reaches `compared`.
         """
         swapped = self.stage() == "swapped"
-        result = self._do.compare(note=note) if self.change.rewrites else comparison.Compared().to_dict()
+        result = self._do.compare(note=note)
         if not swapped:
             self._do.reach("compared" if note else "copied", **result)
         return result
@@ -131,21 +108,17 @@ class Stages:
     def swap(self) -> Outcome:
         """Take effect: one short transaction. Raises Failed when dirty keys differ, Refused when the budget is spent."""
         stage = self.stage()
-        again = stage == "swapped" and self.change.secures  # what was made since, a partition say, is covered too
-        if (stage in SWAPPED and not again) or not self.change.swaps:
+        unfinished = stage == "swapped" and self._do.unfinished()
+        if (stage in SWAPPED and not unfinished) or not self.change.swaps:
             return Outcome(self.change.name, str(stage))
-        if stage != "compared" and not again:
+        if stage != "compared" and not unfinished:
             raise Refused(
                 f"{self.change.name} is {stage or 'not expanded'}, not compared", next="invoke deploy --phase 2"
             )
         self._do.refuse_edited()
         started = time.monotonic()
-        if self.change.secures:
-            facts = self._secure.swap()
-        else:
-            facts = self._do.swap() if self.change.rewrites else self._do.locked("swap", "swapped", ACCESS_EXCLUSIVE)
-        changed = not again or facts["relations"] > 0
-        return Outcome(self.change.name, "swapped", changed=changed, seconds=time.monotonic() - started, facts=facts)
+        facts = self._do.swap()
+        return Outcome(self.change.name, "swapped", changed=True, seconds=time.monotonic() - started, facts=facts)
 
     def revert(self) -> Outcome:
         """Take the swap back. What expand made stays, in step, for the next swap."""
@@ -156,17 +129,12 @@ class Stages:
                 next="restore a snapshot by name into a new place",
                 page="runbooks/rollback.md#after-finalize",
             )
-        if stage == "compared" and self.change.rewrites:
-            # Nobody will swap soon: the notes of what is written would only grow.
-            self._do.note(armed=False)
-            self._do.reach("copied")
-        if stage != "swapped" and not (self.change.secures and self._secure.half_done()):
+        if stage == "compared":
+            self._do.rest()
+        if stage is None or (stage != "swapped" and not self._do.half_done()):
             return Outcome(self.change.name, str(stage))
         started = time.monotonic()
-        if self.change.secures:
-            facts = self._secure.revert()
-        else:
-            facts = self._do.revert() if self.change.rewrites else self._do.locked("revert", "copied", ACCESS_EXCLUSIVE)
+        facts = self._do.revert()
         facts["rejects"] = ledger.rejects(self.connection)
         return Outcome(self.change.name, "copied", changed=True, seconds=time.monotonic() - started, facts=facts)
 
@@ -178,17 +146,13 @@ class Stages:
         if stage not in ("swapped", "contracting") and (self.change.swaps or stage != "compared"):
             raise Refused(f"{self.change.name} is {stage or 'not expanded'}, not swapped", next="invoke status")
         facts: dict[str, Any] = {}
-        if self.change.secures:
-            facts = self._secure.contract()
-            return Outcome(self.change.name, "contracted", changed=True, seconds=time.monotonic() - started, facts=facts)
-        if stage != "contracting":
-            facts["prepare"] = do.locked("contract_prepare", "contracting", ACCESS_EXCLUSIVE)
-        facts["indexes"] = indexes.build(self.connection, self.change, "contract_indexes", self.fence)
-        facts["copies"] = [do.chunked(do.work(name)) for name in self.change.works("contract_copy")]
-        do.each("contract_validate")
-        facts["contract"] = (
-            do.go_home() if self.change.rewrites else do.locked("contract", "contracted", ACCESS_EXCLUSIVE)
-        )
+        if do.prepares:
+            if stage != "contracting":
+                facts["prepare"] = do.locked("contract_prepare", "contracting", ACCESS_EXCLUSIVE)
+            facts["indexes"] = indexes.build(self.connection, self.change, "contract_indexes", self.fence)
+            facts["copies"] = [do.chunked(do.work(name)) for name in self.change.works("contract_copy")]
+            do.each("contract_validate")
+        facts["contract"] = do.go_home()
         return Outcome(self.change.name, "contracted", changed=True, seconds=time.monotonic() - started, facts=facts)
 
     def discard(self) -> Outcome:
@@ -196,11 +160,7 @@ class Stages:
         stage = self.stage()
         if stage is None:
             return Outcome(self.change.name, "none")
-        if stage in SWAPPED or (self.change.secures and self._secure.half_done()):
-            raise Refused(f"{self.change.name} is {stage}, and switched on in part" if stage not in SWAPPED
-                          else f"{self.change.name} is {stage}", next="invoke rollback")  # fmt: skip
-        if self.change.secures:
-            facts = self._secure.discard()
-        else:
-            facts = self._do.discard() if self.change.rewrites else self._do.locked("discard", None, ACCESS_EXCLUSIVE)
-        return Outcome(self.change.name, "none", changed=True, facts=facts)
+        if stage in SWAPPED or self._do.half_done():
+            half = "" if stage in SWAPPED else ", and switched on in part"
+            raise Refused(f"{self.change.name} is {stage}{half}", next="invoke rollback")
+        return Outcome(self.change.name, "none", changed=True, facts=self._do.discard())

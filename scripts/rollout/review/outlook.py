@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rollout.engine import changes, ledger
+from rollout.engine import auditing, changes, ledger
 from rollout.engine.acting import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE
 from rollout.engine.changes import Change
 from rollout.engine.declaration import Source
@@ -81,12 +81,26 @@ def _files(connection: Connection, change: Change, found: Ahead) -> None:
     """Of a change that is its files: what change.yml says that they lock."""
     declared = change.declaration
     tables = [declared.backfill.table] if declared.backfill else []
+    if declared.kind == "audit":
+        _audit(connection, change, found)
+        return
     if found.stage is None and declared.kind != "ddl":
         found.expand = _locks(SHARE_ROW_EXCLUSIVE, declared.locks.expand)
     if change.swaps and found.stage != "swapped":
         found.swap = _locks(ACCESS_EXCLUSIVE, declared.locks.swap)
     for name in [*tables, *declared.locks.expand, *declared.locks.swap]:
         _measure(connection, name, _quoted(name) if name in tables else name, found)
+
+
+def _audit(connection: Connection, change: Change, found: Ahead) -> None:
+    """Of an audit: the relations that get triggers, locked one at a time."""
+    for one, table in auditing.authorities(connection, change):
+        if table is None:
+            found.refused.append(f"{one.table} does not exist")
+            continue
+        _measure(connection, one.table, table.relation, found)
+        if found.stage != "swapped":
+            found.swap.setdefault(SHARE_ROW_EXCLUSIVE, []).append(table.relation)
 
 
 def _rewrite(connection: Connection, change: Change, found: Ahead) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from rollout.engine.acting import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, VERIFIED
+from rollout.engine.auditing import TRIGGER, TRUNCATED
 from rollout.engine.changes import Change
 from rollout.engine.rewrite.carry import literal
 from rollout.engine.rewrite.statements import Statements
@@ -70,8 +72,11 @@ def of_rewrite(change: Change, statements: Statements) -> Iterator[Part]:
     yield Part("discard", "Before a swap only: shadow and sync go.", discard, ACCESS_EXCLUSIVE, lock)
 
 
-def of_files(change: Change, backfill: Sequence[bytes]) -> Iterator[Part]:
-    """Yield the parts of a change that is its files; `backfill`: the first and a further chunk of its backfill."""
+def of_files(
+    change: Change, backfill: Sequence[bytes], armed: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> Iterator[Part]:
+    """Yield the parts of a change that is its files; `backfill`: the first and a further chunk of its backfill; `armed`: of an
+    audit, what its swap runs on each relation."""
     locks = change.declaration.locks
     if change.declaration.kind == "ddl":
         yield from _file(change, "expand", "expand", ALONE)
@@ -83,6 +88,11 @@ def of_files(change: Change, backfill: Sequence[bytes]) -> Iterator[Part]:
     if backfill:
         yield Part("backfill chunk", CHUNK, [bound(statement.decode()) for statement in backfill])
     yield from _file(change, "validate", "validate", ALONE)
+    for relation, statements in armed.items():
+        yield Part("swap", f"From here on what is written to {relation} is audited.", statements, SHARE_ROW_EXCLUSIVE, [relation])
+    for relation in armed:
+        drop = [f"DROP TRIGGER IF EXISTS {name} ON {relation}" for name in (TRIGGER, TRUNCATED)]
+        yield Part("revert", "It is no longer; the log stays.", drop, ACCESS_EXCLUSIVE, [relation])
     if change.swaps:
         yield Part("swap", "It takes effect.", _own(change, "swap"), ACCESS_EXCLUSIVE, locks.swap)
         yield Part("revert", "The swap, the other way.", _own(change, "revert"), ACCESS_EXCLUSIVE, locks.revert)

@@ -24,7 +24,7 @@ KINDS: tuple[str, ...] = get_args(Declaration.model_fields["kind"].annotation)
 OF_TABLES = ("rewrite", "backfill")
 FILES = {"rewrite": (), "backfill": (), "ddl": ("ddl", "discard"), "index": ("indexes", "discard"),
          "row_security": ()}  # fmt: skip
-OTHERS = ("expand", "discard")
+OTHERS = ("expand", "discard")  # of an audit too: what its log is made of stands in sql/shared
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import psycopg
 
-from rollout.engine import backfill, changes, ledger
+from rollout.engine import auditing, backfill, changes, ledger
 from rollout.engine.changes import Change
 from rollout.engine.ledger import Connection
 from rollout.engine.rewrite.making import Making
@@ -95,7 +95,10 @@ def _rewrite(connection: Connection, change: Change) -> list[Part]:
 
 def _files(connection: Connection, change: Change) -> list[Part]:
     work = backfill.work(connection, change) if change.declaration.backfill else None
-    return list(of_files(change, work.careful if work else ()))
+    armed = {}
+    if change.declaration.kind == "audit":
+        armed = {found.relation: auditing.arm(one, found) for one, found in auditing.authorities(connection, change) if found}
+    return list(of_files(change, work.careful if work else (), armed))
 
 
 def _written(parts: list[Part]) -> Iterator[str]:
