@@ -13,7 +13,7 @@ from servers import Server
 from traffic_fakes import environment as build_environment
 
 from rollout import gates
-from rollout.environment import TIERS, Environment
+from rollout.environment import Environment
 
 NAMES = ("database_sessions", "queue_age", "replication_lag")
 

@@ -8,8 +8,11 @@ import urllib.parse
 import urllib.request
 
 from rollout import journal, row_security
+from rollout.audit import evidence
+from rollout.checklist import databases
 from rollout.checklist.databases import ask
 from rollout.checklist.probe import Asked, Observation, probe
+from rollout.engine import ledger
 
 ANSWER_SECONDS = 10.0
 NOT_THERE = 404
@@ -66,9 +69,22 @@ def row_security_coverage(asked: Asked) -> Observation:
 
 @probe("audit_trails", reads="state")
 def audit_trails(asked: Asked) -> Observation:
-    """Problems of the run's journal, recomputed from the object store."""
+    """Count the problems of the run's journal and of every live database's audit trail, both recomputed from what is stored."""
     problems = journal.check(asked.store, asked.state.run)
     events = sum(1 for _ in asked.store.keys(f"runs/{asked.state.run}/journal/"))
-    words = f"journal of {events} events: " + ("; ".join(problems[:3]) if problems else "complete, chain intact")
-    source = "the hash chain in the object store"
-    return Observation(float(len(problems)), events, words, source, facts={"problems": problems[:20]})
+    rows, without = 0, list[str]()
+    for database in databases.live(asked.environment):
+        with ledger.connect(database, "rollout-checklist") as connection:
+            found = evidence.verify(connection, asked.store, database.host)
+        if found is None:
+            without.append(database.host)
+            continue
+        rows += found.rows
+        problems += [f"{database.host}: {found.wrong.says}"] if found.wrong else []
+    words = f"journal of {events} events, audit trails of {rows:,} rows: "
+    words += "; ".join(problems[:3]) if problems else "complete, chains intact"
+    source = "the hash chains, recomputed, and their heads in the object store"
+    facts = {"problems": problems[:20]}
+    if without and not problems:
+        return Observation(reason=f"no audit trail on {', '.join(without)}", source=source, facts=facts)
+    return Observation(float(len(problems)), events + rows, words, source, facts=facts)
