@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from commands import change, rollout, sandbox
+from commands import change, monitor, rollout, sandbox
 
 namespace = Collection(rollout.deploy, rollout.finalize, rollout.rollback, rollout.status, rollout.checklist)
 namespace.add_collection(
@@ -30,3 +30,6 @@ namespace.add_collection(
         resume=change.resume,
     )
 )
+_monitor = Collection("monitor", refresh=monitor.refresh, metrics=monitor.metrics_)
+_monitor.add_task(monitor.watch, name="watch", default=True)
+namespace.add_collection(_monitor)
