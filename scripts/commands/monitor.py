@@ -36,7 +36,8 @@ def watch(c: Context, env: str = "sandbox", hours: str = "72", json: bool = Fals
     else:
         pages.look(seen := watches.once(found, store), as_json=json)
     if seen["open"]:
-        raise Exit(screen.for_environment(f"failed: {len(seen['open'])} critical, open at the end\nnext: invoke status  {PAGE}", env), code=1)
+        words = f"failed: {len(seen['open'])} critical, open at the end\nnext: invoke status  {PAGE}"
+        raise Exit(screen.for_environment(words, env), code=1)
 
 
 @task(help={"env": ENV, "force": "also what succeeded only just now", "json": JSON, "debug": DEBUG})

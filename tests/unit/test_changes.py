@@ -16,10 +16,14 @@ from rollout.errors import BadInput
 QUEUE = "003_queue_partitioning"
 
 
+def _find(tier: Tier, name: str) -> changes.Change:
+    return changes.find(name, [tier])[0]
+
+
 def test_the_plans_as_they_are() -> None:
     """Each tier's plan reads, and the names are the ones that were asked for."""
     found = {tier: [change.name for change in changes.plan(tier)] for tier in TIERS}
-    assert found["queue"] == ["001_cross_database_integrity", QUEUE]
+    assert found["queue"] == ["001_cross_database_integrity", QUEUE, "007_monitoring"]
     assert {tier: [c.name[:3] for c in changes.plan(tier) if c.swaps] for tier in TIERS} == {
         "oltp": [], "content": ["002"], "queue": ["003"], "olap": ["004"],
     }  # fmt: skip
@@ -119,7 +123,7 @@ def test_a_planned_change_must_exist(sql: Path) -> None:
 @pytest.mark.parametrize("damage", ["byte", "rename", "added", "removed"])
 def test_the_digest_sees_every_byte(sql: Path, damage: str) -> None:
     """One byte, one name, one file more or less: another digest, of the change and of the whole."""
-    before, whole = changes.plan("queue")[-1].sha256, changes.digest()
+    before, whole = _find("queue", QUEUE).sha256, changes.digest()
     folder = sql / "queue" / QUEUE
     if damage == "byte":
         (folder / "shadow.sql").write_bytes((folder / "shadow.sql").read_bytes() + b" ")
@@ -129,13 +133,13 @@ def test_the_digest_sees_every_byte(sql: Path, damage: str) -> None:
         (folder / "indexes.sql").write_bytes(b"")
     else:
         (folder / "contract_validate.sql").unlink()
-    assert changes.plan("queue")[-1].sha256 != before
+    assert _find("queue", QUEUE).sha256 != before
     assert changes.digest() != whole
 
 
 def test_statements_are_split_at_their_mark(sql: Path) -> None:
     """Each `-- statement` line begins one; parts of comments alone are none; an absent file has none."""
-    change = changes.plan("queue")[-1]
+    change = _find("queue", QUEUE)
     (change.folder / "indexes.sql").write_text(
         "-- head\n-- statement one\nSELECT ';-- statement';\n-- statement\n\n-- nothing\n-- statement\nSELECT 2;\n"
     )
@@ -145,7 +149,7 @@ def test_statements_are_split_at_their_mark(sql: Path) -> None:
 
 def test_works_are_in_order(sql: Path) -> None:
     """Chunked work runs in the order of its numbers, copies apart from those of contract."""
-    content = changes.plan("content")[-1]
+    content = _find("content", "002_content_consolidation")
     (content.folder / "copy_2_more.sql").write_bytes(b"")
     assert content.works("copy") == ["copy_1_orphan_parents", "copy_2_more"]
     assert content.works("contract_copy") == ["contract_copy_1_orphan_parents", "contract_copy_2_late_parents"]

@@ -85,9 +85,10 @@ def test_a_change_of_several_tiers_bears_one_name(sql: Path) -> None:
 
 def test_nothing_stays_of_what_fails(sql: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the plan cannot be written the folder goes again."""
+    before = changes.plan("queue")
     made = scaffold.draft("queue", "005_orders", "public.orders")
     monkeypatch.setattr(scaffold.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         made.write()
     assert not made.folder.exists()
-    assert len(changes.plan("queue")) == 2
+    assert changes.plan("queue") == before

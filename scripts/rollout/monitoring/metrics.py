@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest, write_t
 
 from rollout.environment import Database, Environment
 from rollout.errors import BadInput, RolloutError
-from rollout.monitoring import asking
+from rollout.monitoring import asking, declaration
 from rollout.monitoring import look as looks
 from rollout.objectstore import ObjectStore
 
@@ -44,17 +43,13 @@ def collect(environment: Environment, store: ObjectStore) -> CollectorRegistry:
     )
 
 
-def fill(seen: dict[str, Any], ledgers: list[dict[str, Any]], *, stalled_ms: Callable[[str], dict[str, float]]) -> CollectorRegistry:
-    """Return a registry with what a look saw, what the ledgers said, and stalls by change of a run."""
+def fill(
+    seen: dict[str, Any], ledgers: list[dict[str, Any]], *, stalled_ms: Callable[[str], dict[str, float]]
+) -> CollectorRegistry:
+    """Return a registry with what a look saw and the ledgers said; `stalled_ms`: by change, of a run."""
     made = _Made()
-    run = seen["run"]
-    if run is not None:
-        for phase, verdict in run["phases"].items():
-            made.set("phase_verdict", "1 for the verdict that a phase of the newest run has", 1, run=run["run"], phase=phase, verdict=verdict)
-        for name, value in (("run_rolled_back", run["rolled_back"]), ("run_finalized", run["finalized"])):
-            made.set(name, "1 when the newest run is", float(value), run=run["run"])
-        for change, ms in stalled_ms(run["run"]).items():
-            made.set("stalled_seconds", "how long clients may have waited behind locks of a change, in this run", ms / 1000, change=change)
+    if seen["run"] is not None:
+        _of_run(made, seen["run"], stalled_ms(seen["run"]["run"]))
     if seen["green_percent"] is not None:
         made.set("green_traffic_ratio", "share of new requests that green gets", seen["green_percent"] / 100)
     for ledger in ledgers:
@@ -63,19 +58,9 @@ def fill(seen: dict[str, Any], ledgers: list[dict[str, Any]], *, stalled_ms: Cal
         for row in ledger["changes"]:
             made.set("change_stage", "1 for the stage that a change has", 1, **where, change=row["change"], stage=row["stage"])
             made.set("reject_rows", "rows that a rollback would leave behind", row["rejects"], **where, change=row["change"])
-    for kind, severity in {(a["kind"], a["severity"]) for a in seen["alerts"]} | {("any", "any")}:
-        n = sum(kind in (a["kind"], "any") and severity in (a["severity"], "any") for a in seen["alerts"])
-        made.set("open_alerts", "alerts that are raised and not resolved", n, kind=kind, severity=severity)
-    for a in seen["alerts"]:
-        made.set("alert_observed", "what was seen when an open alert was raised", a["observed"],
-                 host=a["host"], queue=a["queue"], kind=a["kind"], severity=a["severity"])  # fmt: skip
-    for j in seen["jobs"]:
-        where = {"host": j["host"], "job": j["job"]}
-        if j["age_seconds"] is not None:
-            made.set("refresh_age_seconds", "since a job last succeeded", j["age_seconds"], **where)
-        if j["seconds"] is not None:
-            made.set("refresh_duration_seconds", "how long a job took last", j["seconds"], **where)
-        made.set("refresh_failures", "how often a job has failed so far", j["failures"], **where)
+    _of_alerts(made, seen["alerts"])
+    for job in seen["jobs"]:
+        _of_job(made, job)
     for p in seen["probes"]:
         where = {"host": p["host"], "tier": p["tier"], "probe": p["probe"], "severity": p["severity"]}
         if p["value"] is not None:
@@ -87,9 +72,39 @@ def fill(seen: dict[str, Any], ledgers: list[dict[str, Any]], *, stalled_ms: Cal
     return made.registry
 
 
+def _of_run(made: _Made, run: dict[str, Any], stalled_ms: dict[str, float]) -> None:
+    for phase, verdict in run["phases"].items():
+        made.set("phase_verdict", "1 for the verdict that a phase of the newest run has", 1,
+                 run=run["run"], phase=phase, verdict=verdict)  # fmt: skip
+    for name, value in (("run_rolled_back", run["rolled_back"]), ("run_finalized", run["finalized"])):
+        made.set(name, "1 when the newest run is", float(value), run=run["run"])
+    for change, ms in stalled_ms.items():
+        words = "how long clients may have waited behind locks of a change, in the newest run"
+        made.set("stalled_seconds", words, ms / 1000, change=change)
+
+
+def _of_alerts(made: _Made, alerts: list[dict[str, Any]]) -> None:
+    """Say how many are open of each kind that is known, so that none is a 0 and not an absence."""
+    for kind, known in declaration.load().alerts.items():
+        n = sum(alert["kind"] == kind for alert in alerts)
+        made.set("open_alerts", "alerts that are raised and not resolved", n, kind=kind, severity=known.severity)
+    for a in alerts:
+        made.set("alert_observed", "what was seen when an open alert was raised", a["observed"],
+                 host=a["host"], queue=a["queue"], kind=a["kind"], severity=a["severity"])  # fmt: skip
+
+
+def _of_job(made: _Made, job: dict[str, Any]) -> None:
+    where = {"host": job["host"], "job": job["job"]}
+    if job["age_seconds"] is not None:
+        made.set("refresh_age_seconds", "since a job last succeeded", job["age_seconds"], **where)
+    if job["seconds"] is not None:
+        made.set("refresh_duration_seconds", "how long a job took last", job["seconds"], **where)
+    made.set("refresh_failures", "how often a job has failed so far", job["failures"], **where)
+
+
 def stalls(journal: Path) -> dict[str, float]:
     """Return milliseconds of stall by change, from the journal's copy on the runner; none where there is no copy."""
-    found: Counter[str] = Counter()
+    found: dict[str, float] = {}
     if not journal.is_file():
         return {}
     with journal.open() as lines:
@@ -98,8 +113,9 @@ def stalls(journal: Path) -> dict[str, float]:
             facts = facts.get("facts", facts)
             for change in facts.get("changes") or []:
                 if isinstance(change, dict) and "change" in change:
-                    found[str(change["change"])] += sum(_stalled(change))
-    return dict(found)
+                    name = str(change["change"])
+                    found[name] = found.get(name, 0.0) + sum(_stalled(change))
+    return found
 
 
 def _stalled(value: Any) -> Iterator[float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.text import Text
 from rollout.monitoring.look import phase_of
 
 WIDE = 200
-STYLES = {"fail": "bold red", "inconclusive": "yellow", "pass": "green", "shown": "", "failed": "red", "skipped": "", "done": "green"}
+STYLES = {"fail": "bold red", "inconclusive": "yellow", "pass": "green", "failed": "red", "done": "green"}
 ORDER = {"fail": 0, "inconclusive": 1, "pass": 2, "shown": 3}
 
 
@@ -50,9 +50,10 @@ def ran(of: Iterable[dict[str, Any]], *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(found, indent=1) + "\n")
         return
     rows = [
-        (r["job"], r["host"], r["outcome"], f"{r['seconds']:.3f} s" if r["outcome"] == "done" else "", r["why"] or _facts(r["facts"]))
+        (str(r["job"]), str(r["host"]), str(r["outcome"]), _took(r["seconds"]) if r["outcome"] == "done" else "",
+         str(r["why"]) or ", ".join(f"{key} {value:,}" for key, value in r["facts"].items()))
         for r in found
-    ]
+    ]  # fmt: skip
     _table(Console(highlight=False, soft_wrap=True, width=WIDE), ("job", "host", "outcome", "took", "what"), rows, 2)
 
 
@@ -66,7 +67,7 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.0f} s"
 
 
-def _table(console: Console, heads: tuple[str, ...], rows: list[tuple[str, ...]], verdict: int | None) -> None:
+def _table(console: Console, heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], verdict: int | None) -> None:
     if not rows:
         return
     table = Table(*heads, box=None, pad_edge=False)
@@ -101,21 +102,24 @@ def _gates(gates: list[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 def _alerts(alerts: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     return [
-        (f"{a['queue']}: {a['title']}", a["host"], f"{a['observed']:g} {a['unit']}", f"> {a['threshold']:g}", a["severity"], a["raised_at"])
+        (
+            f"{a['queue']}: {a['title']}", a["host"], f"{a['observed']:g} {a['unit']}", f"> {a['threshold']:g}",
+            a["severity"], a["raised_at"],
+        )
         for a in alerts
-    ]
+    ]  # fmt: skip
 
 
 def _jobs(jobs: list[dict[str, Any]], ran: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     now = {(r["host"], r["job"]): f"{r['outcome']}{': ' + r['why'] if r['why'] else ''}" for r in ran}
     return [
         (
-            j["job"], j["host"], duration(j["age_seconds"]), "" if j["seconds"] is None else f"{j['seconds']:.3f} s",
+            j["job"], j["host"], duration(j["age_seconds"]), "" if j["seconds"] is None else _took(j["seconds"]),
             str(j["runs"]), str(j["failures"]), now.get((j["host"], j["job"])) or j["last_error"] or "",
         )
         for j in jobs
     ]  # fmt: skip
 
 
-def _facts(facts: dict[str, Any]) -> str:
-    return ", ".join(f"{key} {value:,}" for key, value in facts.items())
+def _took(seconds: float) -> str:
+    return f"{seconds:.3f} s"

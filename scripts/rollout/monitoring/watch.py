@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from rollout import lease
+from rollout import lease, runs
 from rollout.environment import Environment
 from rollout.errors import Failed, Refused
 from rollout.lease import Lease
@@ -130,7 +130,8 @@ def _resume(store: ObjectStore, hours: float) -> tuple[Progress, str]:
         raise _taken(found.lease)
     if not found.finished and found.run == run:
         gap = (now - found.seen).total_seconds()
-        new = found.model_copy(update={"hours": hours, "gaps": found.gaps + 1, "gap_seconds": found.gap_seconds + gap, "lease": mine})
+        missed = {"gaps": found.gaps + 1, "gap_seconds": found.gap_seconds + gap}
+        new = found.model_copy(update={"hours": hours, "lease": mine, **missed})
     try:
         return new, store.replace(KEY, new.model_dump_json().encode(), etag)
     except Conflict:
@@ -138,8 +139,6 @@ def _resume(store: ObjectStore, hours: float) -> tuple[Progress, str]:
 
 
 def _newest_run(store: ObjectStore) -> str:
-    from rollout import runs
-
     state = runs.current(store)
     return state.run if state else ""
 
