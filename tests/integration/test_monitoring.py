@@ -198,9 +198,12 @@ LITERALS = [
 
 def test_no_literal_is_logged(place: Place) -> None:
     """Strings of every form, numbers and comments are taken out of whatever pg_stat_statements has; names and parameters stay."""
-    table = "CREATE TEMP TABLE pg_stat_statements AS SELECT 10::oid AS userid, d.oid AS dbid, n AS queryid, true AS toplevel, q AS query,"
-    table += " 1::bigint AS calls, 10.0::float8 AS total_exec_time, 10.0::float8 AS max_exec_time, 1::bigint AS rows, now() AS stats_since"
-    table += " FROM pg_database AS d, unnest(%s::text[]) WITH ORDINALITY AS u (q, n) WHERE d.datname = current_database()"
+    table = """
+    CREATE TEMP TABLE pg_stat_statements AS
+    SELECT 10::oid AS userid, d.oid AS dbid, n AS queryid, true AS toplevel, q AS query, 1::bigint AS calls,
+        10.0::float8 AS total_exec_time, 10.0::float8 AS max_exec_time, 1::bigint AS rows, now() AS stats_since
+    FROM pg_database AS d, unnest(%s::text[]) WITH ORDINALITY AS u (q, n) WHERE d.datname = current_database()
+    """
     with place.superuser("content") as connection, connection.transaction(force_rollback=True):
         connection.execute(table.encode(), ([given for given, _ in LITERALS],))
         connection.execute("CREATE TEMP TABLE pg_stat_statements_info AS SELECT now() AS stats_reset")

@@ -10,7 +10,7 @@ import pytest
 from edits import edit
 
 from rollout.engine import changes
-from rollout.environment import TIERS
+from rollout.environment import TIERS, Tier
 from rollout.errors import BadInput
 
 QUEUE = "003_queue_partitioning"

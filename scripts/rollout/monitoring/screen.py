@@ -61,8 +61,8 @@ def duration(seconds: float | None) -> str:
     """Return seconds as people say them."""
     if seconds is None:
         return "never"
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
+    for least, size, unit in ((4 * 86400, 86400, "d"), (7200, 3600, "h"), (120, 60, "min")):
+        if seconds >= least:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
 
@@ -80,7 +80,7 @@ def _table(console: Console, heads: tuple[str, ...], rows: Sequence[tuple[str, .
 
 def _watch(watch: dict[str, Any]) -> str:
     done = f"watched {duration(watch['watched_seconds'])} of {watch['hours']:g} h, {duration(watch['left_seconds'])} left"
-    gaps = f"; {watch['gaps']} gaps of {duration(watch['gap_seconds'])} in all" if watch["gaps"] else ""
+    gaps = f"; interrupted {watch['gaps']} times, {duration(watch['gap_seconds'])} in all" if watch["gaps"] else ""
     store = f"; not written down: {watch['store_error']}" if watch["store_error"] else ""
     return f"{done}; {watch['looks']} looks, {watch['looks_critical']} with something critical{gaps}{store}"
 
