@@ -31,14 +31,14 @@ SEEN: dict[str, Any] = {
     "gates": [{"name": "latency_p99", "verdict": "fail", "observed": "green 212 ms", "limit": "1.25x blue"}],
     "probes": [
         {"host": "pg-oltp-1", "tier": "oltp", "probe": "cache_hits", "title": "cache",
-         "value": 99.125, "unit": "%", "threshold": None, "worse": "below", "severity": "low", "verdict": "shown", "detail": "8 blocks"},
+         "value": 99.125, "unit": "%", "threshold": None, "worse": "below", "severity": "low", "verdict": "shown", "detail": ""},
         {"host": "pg-olap-1", "tier": "olap", "probe": "connections", "title": "sessions against pools", "value": 93.333,
          "unit": "%", "threshold": 90.0, "worse": "above", "severity": "critical", "verdict": "fail", "detail": "a: 28 of 30"},
         {"host": "pg-queue-1", "tier": "queue", "probe": "backlog", "title": "queued jobs", "value": None, "unit": "jobs",
          "threshold": 100.0, "worse": "above", "severity": "high", "verdict": "inconclusive", "detail": "Failed: away"},
     ],
     "alerts": [{"host": "pg-queue-1", "queue": "email-sending", "kind": "pending_jobs", "title": "jobs not yet done",
-                "unit": "jobs", "severity": "high", "observed": 1204.0, "threshold": 100.0, "raised_at": "2026-11-22T03:00:00+00:00"}],
+                "unit": "jobs", "severity": "high", "observed": 1204.0, "threshold": 100.0, "raised_at": "2026-11-22T03:00Z"}],
     "jobs": [
         {"host": "pg-oltp-1", "job": "db_performance_metrics", "age_seconds": 75.0, "seconds": 0.012, "runs": 3, "failures": 0,
          "last_error": None, "running": False},
