@@ -1,5 +1,5 @@
 -- Shared by 007 of every tier: what is kept about a database itself. Readers are members of pg_monitor, whoever they are called;
--- no role of the product may look. What is measured stands in public, what only the runner needs in rollout.
+-- no role of the product may look. In parts, so that none takes long: a transaction each. What is measured stands in public, what only the runner needs in rollout.
 CREATE MATERIALIZED VIEW public.db_performance_metrics AS
 SELECT
     schemaname, relname, relid, seq_scan, seq_tup_read, idx_scan, idx_tup_fetch, n_tup_ins, n_tup_upd, n_tup_del,
@@ -8,7 +8,10 @@ FROM pg_catalog.pg_stat_user_tables;
 CREATE UNIQUE INDEX db_performance_metrics_relid ON public.db_performance_metrics (relid);
 COMMENT ON MATERIALIZED VIEW public.db_performance_metrics IS
 'what the server counts of each table, at observed_at; invoke monitor.refresh renews it beside its readers';
+REVOKE ALL ON public.db_performance_metrics FROM PUBLIC, penguin_app;
+GRANT SELECT ON public.db_performance_metrics TO pg_monitor;
 
+-- statement
 -- History: it stays when the change is discarded, and goes on when it is made again.
 CREATE TABLE IF NOT EXISTS public.query_performance_log (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -25,6 +28,10 @@ CREATE TABLE IF NOT EXISTS public.query_performance_log (
     total_time interval NOT NULL,
     max_time interval NOT NULL
 );
+REVOKE ALL ON public.query_performance_log FROM PUBLIC, penguin_app;
+GRANT SELECT ON public.query_performance_log TO pg_monitor;
+
+-- statement
 CREATE INDEX IF NOT EXISTS idx_query_performance_tenant_time ON public.query_performance_log (tenant_id, created_at DESC);
 CREATE INDEX IF NOT EXISTS idx_query_performance_time ON public.query_performance_log (created_at);
 COMMENT ON TABLE public.query_performance_log IS
@@ -35,6 +42,7 @@ COMMENT ON COLUMN public.query_performance_log.max_time IS 'longest call since t
 COMMENT ON COLUMN public.query_performance_log.user_id IS 'null: pg_stat_statements knows the database role, and no person';
 COMMENT ON COLUMN public.query_performance_log.tenant_id IS 'null: pg_stat_statements adds up the calls of all tenants';
 
+-- statement
 -- It has a tenant_id, so it is as isolated as every other table that has one; its readers see what is no tenant's.
 ALTER TABLE public.query_performance_log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.query_performance_log FORCE ROW LEVEL SECURITY;
@@ -45,6 +53,7 @@ DROP POLICY IF EXISTS query_performance_log_monitor ON public.query_performance_
 CREATE POLICY query_performance_log_monitor ON public.query_performance_log TO pg_monitor
 USING (tenant_id IS NULL) WITH CHECK (tenant_id IS NULL);
 
+-- statement
 CREATE TABLE IF NOT EXISTS rollout.monitor_statements (
     userid oid,
     queryid bigint,
@@ -72,11 +81,11 @@ CREATE TABLE IF NOT EXISTS rollout.monitor_jobs (
 );
 COMMENT ON TABLE rollout.monitor_jobs IS 'what is refreshed on a schedule: when last, how long it took, what it did or why it failed';
 
-REVOKE ALL ON public.db_performance_metrics, public.query_performance_log FROM PUBLIC, penguin_app;
 REVOKE ALL ON rollout.monitor_statements, rollout.monitor_jobs FROM PUBLIC, penguin_app;
 GRANT USAGE ON SCHEMA rollout TO pg_monitor;
-GRANT SELECT ON public.db_performance_metrics, public.query_performance_log, rollout.monitor_jobs TO pg_monitor;
+GRANT SELECT ON rollout.monitor_jobs TO pg_monitor;
 
+-- statement
 -- Raises unless each of these can be refreshed beside its readers (views) and nobody but owner and pg_monitor may use it.
 CREATE OR REPLACE FUNCTION rollout.verify_monitoring(names text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

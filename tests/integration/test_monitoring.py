@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from memorystore import MemoryStore, as_store
 from prometheus_client.parser import text_string_to_metric_families
+from road_fakes import begin, context
 from servers import Server, database, superuser
 from traffic_fakes import FakeBalancer, environment
 
@@ -23,6 +24,7 @@ from rollout.monitoring import jobs, metrics, probes, watch
 from rollout.monitoring import look as looks
 from rollout.monitoring.asking import rows
 from rollout.monitoring.watch import Clock
+from rollout.road import serving
 
 NAME = "007_monitoring"
 SETTINGS = {"stall_budget_total_ms": 5000, "stall_budget_once_ms": 500, "lock_attempts_max": 50, "chunk_target_ms": 20,
@@ -425,6 +427,19 @@ def test_metrics_are_whole_and_parse(queue: Place, tmp_path: Path) -> None:
     assert value["refresh_age_seconds", "db_performance_metrics", "pg-olap-1"] < 60
     assert value["green_traffic_ratio",] == 0
     assert value["probe_verdict", "backlog", "fail", "high", "pg-queue-1", "queue"] == 1
+
+
+def test_phase_3_keeps_what_was_read(queue: Place, tmp_path: Path) -> None:
+    """The step does a pass, whenever the last one was, and leaves a fact of the run for the checklist."""
+    add(queue, 101)
+    memory = MemoryStore()
+    made = context(memory, queue.env, tmp_path, begin(memory, "1"))
+    facts = serving.refresh_monitoring(made, "localhost")
+    assert facts["say"].startswith("10 of 11 jobs done; ") and facts["say"].endswith("1 alerts open")
+    kept = made.fact("monitoring")
+    assert {probe["verdict"] for probe in kept["probes"] if probe["probe"] == "backlog"} == {"fail"}
+    assert [(alert["queue"], alert["kind"]) for alert in kept["alerts"]] == [("webhook-processing", "pending_jobs")]
+    assert kept["token"] == made.request.token
 
 
 def test_a_discard_keeps_the_history(queue: Place) -> None:

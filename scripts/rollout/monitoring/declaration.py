@@ -111,6 +111,7 @@ class Monitoring(_Strict):
     watch: Watch
     jobs: list[Job]
     alerts: dict[str, Alert]
+    application_roles: list[str]
     probes: list[Probe]
 
     @model_validator(mode="after")

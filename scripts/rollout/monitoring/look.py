@@ -117,7 +117,8 @@ def _database(database: Database) -> dict[str, Any]:
 
 
 def _alert(database: Database, row: dict[str, Any]) -> dict[str, Any]:
-    known = declaration.load().alerts[row["kind"]]
+    # One that this version does not know of (any more) is open all the same.
+    known = declaration.load().alerts.get(row["kind"]) or declaration.Alert(title=row["kind"], unit="", severity="high")
     return {
         "host": database.host, "queue": row["queue_name"], "kind": row["kind"], "title": known.title, "unit": known.unit,
         "severity": known.severity, "observed": row["observed"], "threshold": row["threshold"],

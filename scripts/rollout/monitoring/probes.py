@@ -47,12 +47,12 @@ def take(environment: Environment) -> list[Reading]:
 
 def _database(environment: Environment, database: Database) -> Iterator[Reading]:
     wanted = [probe for probe in declaration.load().probes if database.tier in probe.tiers]
-    left = list(wanted)
+    left, roles = list(wanted), [database.app_role, *declaration.load().application_roles]
     processes = max(1, *(len(environment.colour(colour)) for colour in ("blue", "green")))
     try:
         with asking.connect(database, asking.NAME) as connection:
             for probe in wanted:
-                given = {**probe.values_in(database.tier), "app_role": database.app_role, "processes": processes}
+                given = {**probe.values_in(database.tier), "roles": roles, "processes": processes}
                 yield _ask(connection, database, probe, given)
                 left.remove(probe)
     except (RolloutError, psycopg.Error) as error:

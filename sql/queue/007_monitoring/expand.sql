@@ -1,6 +1,7 @@
 -- queue, expand: how each queue stands. Nothing of the product is touched, so there is nothing to swap: a rollback leaves the figures
 -- where they are, because that is when they are wanted.
 
+-- statement
 -- A function and no view: it asks for public.jobs by its name each time, so it reads the authority before and after the swap, after a
 -- rollback and after contract, and holds on to none of them. Only the names of two columns change on the way.
 CREATE OR REPLACE FUNCTION public.queue_health() RETURNS TABLE (
@@ -49,11 +50,15 @@ REVOKE ALL ON FUNCTION public.queue_health() FROM PUBLIC, penguin_app;
 COMMENT ON FUNCTION public.queue_health() IS
 'each queue as it is now: jobs not yet done, the mean age (s) of those that are due, jobs that failed for good and their share of an hour';
 
+-- statement
 -- Filled by validate.sql, in a transaction that nobody waits for.
 CREATE MATERIALIZED VIEW public.queue_health_dashboard AS SELECT h.* FROM public.queue_health() AS h WITH NO DATA;
 CREATE UNIQUE INDEX queue_health_dashboard_queue_name ON public.queue_health_dashboard (queue_name);
 COMMENT ON MATERIALIZED VIEW public.queue_health_dashboard IS 'queue_health() at observed_at; invoke monitor.refresh renews it beside its readers';
+REVOKE ALL ON public.queue_health_dashboard FROM PUBLIC, penguin_app;
+GRANT SELECT ON public.queue_health_dashboard TO pg_monitor;
 
+-- statement
 -- Without a foreign key, which would lock job_queues. What people set here stays when the change is discarded.
 CREATE TABLE IF NOT EXISTS public.queue_alert_thresholds (
     queue_name varchar(100) PRIMARY KEY,
@@ -66,7 +71,10 @@ COMMENT ON TABLE public.queue_alert_thresholds IS 'limits of each queue; null is
 -- More than 100 queued jobs is what the product calls too many; the column's default is the one that was asked for.
 INSERT INTO public.queue_alert_thresholds (queue_name, max_pending_jobs) SELECT q.name, 100 FROM public.job_queues AS q
 ON CONFLICT (queue_name) DO NOTHING;
+REVOKE ALL ON public.queue_alert_thresholds FROM PUBLIC, penguin_app;
+GRANT SELECT ON public.queue_alert_thresholds TO pg_monitor;
 
+-- statement
 -- History: it stays when the change is discarded.
 CREATE TABLE IF NOT EXISTS public.queue_alerts (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -83,5 +91,5 @@ CREATE UNIQUE INDEX IF NOT EXISTS queue_alerts_open ON public.queue_alerts (queu
 COMMENT ON TABLE public.queue_alerts IS 'raised once and resolved once; open while resolved_at is null';
 COMMENT ON COLUMN public.queue_alerts.observed IS 'what was seen when it was raised, in the unit of its threshold';
 
-REVOKE ALL ON public.queue_health_dashboard, public.queue_alert_thresholds, public.queue_alerts FROM PUBLIC, penguin_app;
-GRANT SELECT ON public.queue_health_dashboard, public.queue_alert_thresholds, public.queue_alerts TO pg_monitor;
+REVOKE ALL ON public.queue_alerts FROM PUBLIC, penguin_app;
+GRANT SELECT ON public.queue_alerts TO pg_monitor;

@@ -5,6 +5,6 @@ SELECT
         'no session of the application') AS detail
 FROM (
     SELECT a.application_name, count(*) AS sessions FROM pg_stat_activity AS a
-    WHERE a.datname = current_database() AND a.usename = %(app_role)s AND a.backend_type = 'client backend'
+    WHERE a.datname = current_database() AND a.usename = ANY (%(roles)s) AND a.backend_type = 'client backend'
     GROUP BY a.application_name
 ) AS p;
