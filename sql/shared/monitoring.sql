@@ -1,5 +1,5 @@
 -- Shared by 007 of every tier: what is kept about a database itself. Readers are members of pg_monitor, whoever they are called;
--- no role of the product may look. In parts, so that none takes long: a transaction each. What is measured stands in public, what only the runner needs in rollout.
+-- no role of the product may look. What is measured stands in public, what only the runner needs in rollout. A transaction a part.
 CREATE MATERIALIZED VIEW public.db_performance_metrics AS
 SELECT
     schemaname, relname, relid, seq_scan, seq_tup_read, idx_scan, idx_tup_fetch, n_tup_ins, n_tup_upd, n_tup_del,
