@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from commands import audit, change, checklist, load, rls, rollout, sandbox
+from commands import audit, change, checklist, load, monitor, rls, rollout, sandbox
 
 namespace = Collection(rollout.deploy, rollout.finalize, rollout.rollback, rollout.status, load.load)
 namespace.add_collection(
@@ -38,3 +38,6 @@ namespace.add_collection(Collection("rls", report=rls.report))
 audits = Collection("audit", verify=audit.verify, seal=audit.seal, partitions=audit.of_partitions)
 audits.add_task(audit.of_journal, name="journal", default=True)
 namespace.add_collection(audits)
+monitors = Collection("monitor", refresh=monitor.refresh, metrics=monitor.metrics_)
+monitors.add_task(monitor.watch, name="watch", default=True)
+namespace.add_collection(monitors)

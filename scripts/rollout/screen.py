@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -16,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rollout.environment import Environment
+from rollout.monitoring import screen as pages
 from rollout.order import COMMANDS, PhaseName, command
 
 if TYPE_CHECKING:
@@ -30,7 +32,9 @@ NEXT: dict[PhaseName, str] = {
     "finalize": "invoke checklist",
     "rollback": COMMANDS["2"],
 }
-COMMAND = re.compile(r"invoke (?:deploy --phase \d|rollback|finalize|status|checklist|change\.[a-z]+)\b(?! -e)")
+COMMAND = re.compile(
+    r"invoke (?:deploy --phase \d|rollback|finalize|status|checklist|monitor(?:\.[a-z]+)?|change\.[a-z]+)\b(?! -e)"
+)
 WORDS = {"finalize": "finalized", "rollback": "rolled back"}
 
 
@@ -167,12 +171,16 @@ def _observed(console: Console, seen: dict[str, Any]) -> None:
 
 
 def _of_changes(database: dict[str, Any]) -> Iterator[str]:
-    """Yield what is to be known of single changes: whether each can be taken back without loss, and what is paused."""
+    """Yield what is to be known of single changes: whether each can be taken back without loss, what is stale, what is paused."""
     for change, rows in database.get("at_risk", {}).items():
         if database["changes"][change] == "swapped":
             yield f"{change}: rollback is lossless: " + (f"no, {rows:,} rows at risk" if rows else "yes")
         else:
             yield f"{change}: {rows:,} rows were left behind by a rollback; they are in the reject ledger"
+    if jobs := database.get("jobs"):
+        stalest = max(jobs, key=lambda job: math.inf if job["age_seconds"] is None else job["age_seconds"])
+        failing = [f"{job['job']} fails: {job['last_error']}" for job in jobs if job["last_error"]]
+        yield "; ".join([f"monitoring: {stalest['job']} is the stalest, {pages.duration(stalest['age_seconds'])}", *failing])
     for change, pause in database.get("paused", {}).items():
         why = f": {pause['why']}" if pause["why"] else ""
         yield f"{change}: paused since {pause['since']} by {pause['who']}{why}"

@@ -33,7 +33,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 NAMED = re.compile(r"runbooks/[\w./-]*(?:#[\w-]+)?")
 SPAN = re.compile(r"`(invoke [^`]+)`")
 HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*$", re.MULTILINE)
-TASK = r"[a-z]+\.[a-z]+|deploy|finalize|rollback|status|checklist|audit"
+TASK = r"[a-z]+\.[a-z]+|deploy|finalize|rollback|status|checklist|monitor|audit"
 PROPOSED = re.compile(rf"\binvoke ({TASK})((?: -{{1,2}}[a-z][\w-]*(?:[ =](?:\{{[^}}]*\}}|[\w./]+))?)*)")
 FLAG = re.compile(r"(?<= )-{1,2}[a-z][\w-]*")
 
@@ -98,7 +98,7 @@ def parse(argv: list[str]) -> list[str]:
 
 def unknown(name: str, rest: str) -> list[str]:
     """Return what is not there of a task and of the flags in the words behind it, as commands."""
-    known = {context.name: context.flags for context in tasks().namespace.to_contexts()}
+    known = {n: context.flags for context in tasks().namespace.to_contexts() for n in (context.name, *context.aliases)}
     if name not in known:
         return [f"invoke {name}"]
     return [f"invoke {name} {flag}" for flag in FLAG.findall(rest) if flag not in known[name]]

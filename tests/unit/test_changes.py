@@ -10,10 +10,14 @@ import pytest
 from edits import edit
 
 from rollout.engine import changes
-from rollout.environment import TIERS
+from rollout.environment import TIERS, Tier
 from rollout.errors import BadInput
 
 QUEUE = "003_queue_partitioning"
+
+
+def _find(tier: Tier, name: str) -> changes.Change:
+    return changes.find(name, [tier])[0]
 
 
 def test_the_plans_as_they_are() -> None:

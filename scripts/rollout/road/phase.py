@@ -16,6 +16,7 @@ from rollout.engine import changes, controls, ledger
 from rollout.environment import Environment
 from rollout.errors import BadInput, Failed, RolloutError
 from rollout.haproxy import Client
+from rollout.monitoring import jobs
 from rollout.objectstore import ObjectStore
 from rollout.order import PhaseName, RunState
 from rollout.road import command
@@ -176,7 +177,7 @@ def status(env: Environment) -> dict[str, Any]:
 def _database(database: environment.Database) -> dict[str, Any]:
     """Return what a database's ledger says: each change's stage, rows at risk of those that are swapped, and pauses."""
     told: dict[str, Any] = {"host": database.host, "tier": database.tier, "rejects": 0}
-    told |= {"changes": {}, "at_risk": {}, "paused": {}}
+    told |= {"changes": {}, "at_risk": {}, "paused": {}, "jobs": []}
     try:
         with ledger.connect(database) as connection:
             if ledger.installed(connection):
@@ -184,6 +185,7 @@ def _database(database: environment.Database) -> dict[str, Any]:
                 risk = ledger.at_risk(connection)
                 told["at_risk"] = {n: risk.get(n, 0) for n, s in told["changes"].items() if s == "swapped" or n in risk}
                 told["rejects"] = sum(risk.values())
+                told["jobs"] = jobs.standing(connection)
                 told["paused"] = {pause.change: pause.to_dict() for pause in controls.all_paused(connection)}
     except RolloutError as error:
         told["error"], told["rejects"] = error.observed, None

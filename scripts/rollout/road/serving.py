@@ -11,6 +11,7 @@ from typing import Any
 from rollout import release, traffic
 from rollout.environment import Application
 from rollout.errors import Failed, Fenced, Refused
+from rollout.monitoring import jobs, look
 from rollout.road.context import Context, Facts, step
 
 ANSWER_SECONDS = 10.0
@@ -102,6 +103,20 @@ def require_green_stopped(context: Context, host: str) -> Facts:
             page="runbooks/rollback.md#green-does-not-stop",
         )
     return {"changed": False, "say": f"green is stopped on {len(green)} hosts"}
+
+
+@step("refresh_monitoring")
+def refresh_monitoring(context: Context, host: str) -> Facts:
+    """Do one pass of what is refreshed on a schedule, and keep what the probes read and which alerts are open."""
+    ran = jobs.run(context.environment, force=True)
+    seen = look.look(context.environment, context.store, ran=ran)
+    told = {key: seen[key] for key in ("observed", "probes", "alerts", "jobs", "ran", "open")}
+    context.set_fact("monitoring", {**told, **context.stamp()})
+    failed = [f"{one.job} on {one.host}: {one.why}" for one in ran if one.outcome == "failed"]
+    beyond = sum(probe["verdict"] == "fail" for probe in seen["probes"])
+    say = f"{sum(one.outcome == 'done' for one in ran)} of {len(ran)} jobs done; {len(seen['probes'])} probes, {beyond} beyond"
+    say += f" their thresholds; {len(seen['alerts'])} alerts open" + (f"; failed: {'; '.join(failed)}" if failed else "")
+    return {"changed": True, **told, "say": say}
 
 
 @step("to_blue")

@@ -1,0 +1,2 @@
+-- content, expand: sql/shared/monitoring.sql is all of it. Nothing of the product is touched, so there is nothing to swap: a rollback
+-- leaves the figures where they are, because that is when they are wanted.

@@ -1,0 +1,1 @@
+REFRESH MATERIALIZED VIEW public.queue_health_dashboard;

@@ -1,0 +1,4 @@
+SELECT rollout.verify_monitoring(ARRAY[
+    'public.db_performance_metrics', 'public.query_performance_log', 'rollout.monitor_jobs', 'rollout.monitor_statements',
+    'public.queue_health_dashboard', 'public.queue_alert_thresholds', 'public.queue_alerts'
+]);
