@@ -41,9 +41,14 @@ class Change:
         return self.declaration.kind == "rewrite"
 
     @property
+    def renames(self) -> bool:
+        """Return whether the change gives columns other names and exchanges tables for views with the old ones."""
+        return self.declaration.kind == "rename"
+
+    @property
     def swaps(self) -> bool:
         """Return whether the change takes effect at the swap (and so is taken back by a revert)."""
-        return self.rewrites or (self.folder / "swap.sql").exists()
+        return self.rewrites or self.renames or (self.folder / "swap.sql").exists()
 
     @cached_property
     def sha256(self) -> str:

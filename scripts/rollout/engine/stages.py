@@ -15,6 +15,7 @@ from rollout.engine.acting import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Report,
 from rollout.engine.changes import Change
 from rollout.engine.ledger import Connection, Fence
 from rollout.engine.locks import Stalls, with_locks
+from rollout.engine.renaming import Renaming
 from rollout.engine.rewrite.statements import Statements
 from rollout.engine.rewriting import Rewriting
 from rollout.environment import Settings
@@ -52,11 +53,14 @@ class Stages:
     ) -> None:
         """`report(work, rows, rows per second)` hears of progress."""
         self.connection, self.change, self.fence, self.settings = connection, change, fence, settings
-        self._do = Rewriting(connection, change, fence, settings, report)
+        kind = Renaming if change.renames else Rewriting
+        self._do: Rewriting | Renaming = kind(connection, change, fence, settings, report)
+        self._exchanges = change.rewrites or change.renames
 
     @property
     def statements(self) -> Statements:
         """The statements of a rewrite whose shadow is made."""
+        assert isinstance(self._do, Rewriting)
         return self._do.statements
 
     def stage(self) -> str | None:
@@ -76,11 +80,11 @@ class Stages:
             stage = None
         outcome.changed = stage != "compared"
         if stage is None:
-            outcome.facts["expand"] = do.make() if self.change.rewrites else self._expand()
+            outcome.facts["expand"] = do.make() if self._exchanges else self._expand()
             stage = "expanded"
         if stage == "expanded":
             outcome.facts["indexes"] = indexes.build(self.connection, self.change, "indexes", self.fence)
-            outcome.facts["copies"] = do.fill() if self.change.rewrites else []
+            outcome.facts["copies"] = do.fill() if isinstance(do, Rewriting) and self.change.rewrites else []
             works = [do.work(name) for name in self.change.works("copy")]
             works += [backfill.work(self.connection, self.change)] if self.change.declaration.backfill else []
             outcome.facts["copies"] += [do.chunked(work) for work in works]
@@ -119,7 +123,9 @@ class Stages:
         `note`: keys written from then on are noted and compared again by the swap; only such a comparison reaches `compared`.
         """
         swapped = self.stage() == "swapped"
-        result = self._do.compare(note=note) if self.change.rewrites else comparison.Compared().to_dict()
+        do, result = self._do, comparison.Compared().to_dict()
+        if isinstance(do, Rewriting) and self.change.rewrites:
+            result = do.compare(note=note)
         if not swapped:
             self._do.reach("compared" if note else "copied", **result)
         return result
@@ -127,15 +133,16 @@ class Stages:
     def swap(self) -> Outcome:
         """Take effect: one short transaction. Raises Failed when dirty keys differ, Refused when the budget is spent."""
         stage = self.stage()
-        if stage in SWAPPED or not self.change.swaps:
+        unfinished = isinstance(self._do, Renaming) and stage == "swapped" and self._do.unfinished()
+        if (stage in SWAPPED and not unfinished) or not self.change.swaps:
             return Outcome(self.change.name, str(stage))
-        if stage != "compared":
+        if stage != "compared" and not unfinished:
             raise Refused(
                 f"{self.change.name} is {stage or 'not expanded'}, not compared", next="invoke deploy --phase 2"
             )
         self._do.refuse_edited()
         started = time.monotonic()
-        facts = self._do.swap() if self.change.rewrites else self._do.locked("swap", "swapped", ACCESS_EXCLUSIVE)
+        facts = self._do.swap() if self._exchanges else self._do.locked("swap", "swapped", ACCESS_EXCLUSIVE)
         return Outcome(self.change.name, "swapped", changed=True, seconds=time.monotonic() - started, facts=facts)
 
     def revert(self) -> Outcome:
@@ -147,14 +154,14 @@ class Stages:
                 next="restore a snapshot by name into a new place",
                 page="runbooks/rollback.md#after-finalize",
             )
-        if stage == "compared" and self.change.rewrites:
+        if stage == "compared" and isinstance(self._do, Rewriting) and self.change.rewrites:
             # Nobody will swap soon: the notes of what is written would only grow.
             self._do.note(armed=False)
             self._do.reach("copied")
         if stage != "swapped":
             return Outcome(self.change.name, str(stage))
         started = time.monotonic()
-        facts = self._do.revert() if self.change.rewrites else self._do.locked("revert", "copied", ACCESS_EXCLUSIVE)
+        facts = self._do.revert() if self._exchanges else self._do.locked("revert", "copied", ACCESS_EXCLUSIVE)
         facts["rejects"] = ledger.rejects(self.connection)
         return Outcome(self.change.name, "copied", changed=True, seconds=time.monotonic() - started, facts=facts)
 
@@ -172,7 +179,7 @@ class Stages:
         facts["copies"] = [do.chunked(do.work(name)) for name in self.change.works("contract_copy")]
         do.each("contract_validate")
         facts["contract"] = (
-            do.go_home() if self.change.rewrites else do.locked("contract", "contracted", ACCESS_EXCLUSIVE)
+            do.go_home() if self._exchanges else do.locked("contract", "contracted", ACCESS_EXCLUSIVE)
         )
         return Outcome(self.change.name, "contracted", changed=True, seconds=time.monotonic() - started, facts=facts)
 
@@ -183,5 +190,5 @@ class Stages:
             return Outcome(self.change.name, "none")
         if stage in SWAPPED:
             raise Refused(f"{self.change.name} is {stage}", next="invoke rollback")
-        facts = self._do.discard() if self.change.rewrites else self._do.locked("discard", None, ACCESS_EXCLUSIVE)
+        facts = self._do.discard() if self._exchanges else self._do.locked("discard", None, ACCESS_EXCLUSIVE)
         return Outcome(self.change.name, "none", changed=True, facts=facts)
