@@ -16,7 +16,7 @@ import yaml
 from psycopg_pool import ConnectionPool
 from servers import Server, database, postgres_binaries, superuser
 
-from rollout.engine import changes, ledger, renamed
+from rollout.engine import changes, constraining, ledger, renamed
 from rollout.engine.stages import Stages
 from rollout.environment import Database, Settings
 from rollout.errors import Refused
@@ -216,54 +216,62 @@ def test_content_leaves_what_002_rewrote(server: Server) -> None:
                 green.execute(f"SELECT created_at, updated_at FROM {table}".encode())
 
 
-def test_killed_between_two_tables(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_between_two_tables(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A swap, a revert or a contract that was stopped between two tables is finished by the same command, or taken back."""
-    target, change = tier(server, "oltp")
+    mend = {"why": "a test's", "set": {"priority": "0"}}
+    positive = {"table": "public.jobs", "name": "jobs_priority_check", "check": "priority >= 0", "mend": mend}
+    target, change = own(server, tmp_path, "INSERT INTO jobs (priority, payload) VALUES (-1, '{}')", constraints=[positive])
     run(target, change, "expand")
     as_found = dump(target)
 
     @contextmanager
-    def killed_at(of: type, method: str, count: int) -> Iterator[None]:
-        calls, real = [0], getattr(of, method)
+    def killed_at(of: Any, function: str, count: int) -> Iterator[None]:
+        calls, real = [0], getattr(of, function)
 
-        def dies(self: Any, *given: Any) -> Any:
+        def dies(*given: Any) -> Any:
             calls[0] += 1
             if calls[0] == count:
                 raise KeyboardInterrupt
-            return real(self, *given)
+            return real(*given)
 
         with monkeypatch.context() as patch:
-            patch.setattr(of, method, dies)
+            patch.setattr(of, function, dies)
             try:
                 yield
             except KeyboardInterrupt:
-                assert calls[0] == count
+                return
+            pytest.fail(f"{function} was called {calls[0]} times")
 
-    with killed_at(renamed.Renamed, "swap", 5):
+    with killed_at(renamed.Renamed, "swap", 3):
         run(target, change, "swap")
     with stages(target, change) as on:
         assert on.stage() == "swapped"
         with pytest.raises(Refused, match="swapped"):
             on.discard()
-    assert run(target, change, "swap")["tables"] == 30
+    assert run(target, change, "swap")["tables"] == 4
     swapped = dump(target)
-    with killed_at(renamed.Renamed, "revert", 7):
+    with killed_at(renamed.Renamed, "revert", 3):
         run(target, change, "revert")
     assert dump(target) not in (as_found, swapped)
-    assert run(target, change, "swap")["tables"] == 30
+    assert run(target, change, "swap")["tables"] == 4
     assert dump(target) == swapped
-    with killed_at(renamed.Renamed, "revert", 7):
+    with killed_at(renamed.Renamed, "revert", 3):
         run(target, change, "revert")
     run(target, change, "revert")
     assert dump(target) == as_found
-    with killed_at(renamed.Renamed, "swap", 9):
-        run(target, change, "expand", "swap")
-    run(target, change, "revert")
-    assert dump(target) == as_found
+    for function in ("mend", "validate"):
+        with killed_at(constraining, function, 1):
+            run(target, change, "expand", "swap")
+        run(target, change, "revert")
+        assert dump(target) == as_found
     run(target, change, "expand", "swap")
-    with killed_at(renamed.Renamed, "contract", 4):
+    assert dump(target) == swapped
+    with superuser(server.port, target.dbname) as connection:
+        assert connection.execute("SELECT row ->> 'priority' FROM rollout.mended").fetchall() == [("-1",)]
+    with killed_at(renamed.Renamed, "contract", 3):
         run(target, change, "contract")
-    run(target, change, "contract")
+    with pytest.raises(Refused, match="contracting"):
+        run(target, change, "revert")
     run(target, change, "contract")
 
 

@@ -140,7 +140,7 @@ class Renaming(Acting):
         cost.count(stalls)
 
     def _move(self, before: Description, statements: list[str], stored: dict[str, Any]) -> None:
-        """Exchange a table; `statements`: those for what it was before anybody waited for the lock; `stored`: so was the ledger."""
+        """Exchange a table; `statements`: for what it was before anybody waited for the lock; `stored`: the ledger then."""
         table = read(self.connection, before.schema_, before.name)
         if table is None or table.kind == "v":
             return

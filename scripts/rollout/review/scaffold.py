@@ -22,7 +22,7 @@ NAME = re.compile(r"(?P<number>\d{3})_[a-z][a-z0-9_]*")
 NAME_MAX = 63
 KINDS: tuple[str, ...] = get_args(Declaration.model_fields["kind"].annotation)
 OF_TABLES = ("rewrite", "backfill")
-FILES = {"rewrite": (), "backfill": (), "ddl": ("ddl", "discard"), "index": ("indexes", "discard")}
+FILES = {"rewrite": (), "rename": (), "backfill": (), "ddl": ("ddl", "discard"), "index": ("indexes", "discard")}
 OTHERS = ("expand", "discard")
 
 
