@@ -117,7 +117,7 @@ def _measured(environment: Environment, state: RunState) -> dict[str, Measured]:
 def _integrity(environment: Environment, state: RunState) -> Measured:
     """Judge the newest comparison of each live database that has one planned: of this rollback, or since the last one."""
     places = [
-        d.host for d in environment.databases if d.host_set == "live" and any(c.swaps for c in changes.plan(d.tier))
+        d.host for d in environment.databases if d.host_set == "live" and any(c.rewrites for c in changes.plan(d.tier))
     ]
     back: Any = state.facts.get("traffic_back")
     since = int(back["token"]) if back else 0

@@ -26,7 +26,7 @@ def expand(context: Context, host: str) -> Facts:
     outcomes = _each(context, host, "expand")
     # Copies of the authority's rows; other chunked work (records of conflicts, of orphans) copies nothing.
     plan = changes.plan(context.environment.database(host).tier)
-    swapping = {change.name for change in plan if change.swaps}
+    swapping = {change.name for change in plan if change.rewrites}
     fresh = {o.change: o.facts["compared"] for o in outcomes if o.change in swapping and o.facts.get("compared")}
     if fresh:
         _note_compared(context, host, fresh)
@@ -70,7 +70,7 @@ def compare(context: Context, host: str) -> Facts:
     wrong: list[Failed] = []
     for change in changes.plan(database.tier):
         with ledger.connect(database) as connection:
-            if not change.swaps or not ledger.installed(connection):
+            if not change.rewrites or not ledger.installed(connection):
                 continue
             report = context.report("compare", host, rows_by_name(connection))
             stages = Stages(connection, change, context.fence, context.environment.settings, report)
