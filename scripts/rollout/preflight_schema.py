@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rollout.engine import changes, ledger
+from rollout.engine import changes, ledger, renaming
 from rollout.engine.rewrite import refusals
 from rollout.engine.rewrite.description import read
 from rollout.engine.stages import SWAPPED
@@ -24,10 +24,13 @@ def check(database: Database) -> tuple[bool, str]:
         known = ledger.installed(connection)
         stages = {c.name: ledger.stage(connection, c.name) if known else None for c in plan}
         ahead = [c for c in plan if stages[c.name] not in SWAPPED]
-        relations = sorted({name for change in ahead for name in change.declaration.relations})
+        relations = {name for change in ahead for name in change.declaration.relations}
         rows = connection.execute((SQL / "preflight_publications.sql").read_bytes()).fetchall()
         wrong += [str(row["observed"]) for row in rows]
         for change in ahead:
+            if change.renames:
+                relations |= {f"{t.schema_}.{t.name}" for t in renaming.tables(connection, change)}
+                wrong += renaming.refused(connection, change)
             for source in change.declaration.sources:
                 table = read(connection, source.schema_name, source.name)
                 found = refusals.found(connection, change.declaration, source, table) if table else ["it does not exist"]

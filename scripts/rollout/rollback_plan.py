@@ -32,7 +32,7 @@ def build(environment: Environment, state: RunState) -> dict[str, Any]:
                             "tier": tier,
                             "host": live.host,
                             "change": change.name,
-                            "authority": change.declaration.relations,
+                            "authority": change.declaration.relations or [change.declaration.summary],
                             "revert_seconds": times.get("revert", {}).get("seconds"),
                             "compare_seconds": (times.get("compare") or {}).get("seconds"),
                         }

@@ -103,12 +103,15 @@ class Servers:
             with self.owner(tier) as connection:
                 connection.execute((ROOT / "sql" / tier / "baseline.sql").read_bytes())
 
-    def expand(self, tier: str, change: str) -> None:
-        """Expand a change."""
+    def expand(self, tier: str, change: str, *, swap: bool = False) -> None:
+        """Expand a change, and swap it if told to."""
         found = next(c for c in changes.plan(tier) if c.name == change)
         target = self.environment("").tier(tier)[0]
         with ledger.connect(target) as connection:
-            Stages(connection, found, ledger.Fence("run", 1), Settings.model_construct(**LIMITS)).expand()
+            stages = Stages(connection, found, ledger.Fence("run", 1), Settings.model_construct(**LIMITS))
+            stages.expand()
+            if swap:
+                stages.swap()
 
     def owner(self, tier: str) -> psycopg.Connection[Any]:
         """Connect as the owner of a tier's database."""

@@ -66,6 +66,8 @@ def url(request: pytest.FixtureRequest, servers: Servers) -> str:
         for tier in ("content", "queue", "olap"):
             with servers.owner(tier) as connection:
                 connection.execute((HERE / f"service_v2_{tier}.sql").read_bytes())
+        for tier in ("oltp", "content"):
+            servers.expand(tier, "008_timestamps", swap=True)
     return servers.serve(request.param, "blue")[0]
 
 

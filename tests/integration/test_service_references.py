@@ -41,6 +41,7 @@ def servers() -> Iterator[Servers]:
             if tier != "oltp":
                 with started.owner(tier) as connection:
                     connection.execute((HERE / f"service_v2_{tier}.sql").read_bytes())
+        started.expand("content", "008_timestamps", swap=True)
         yield started
     finally:
         started.stop()

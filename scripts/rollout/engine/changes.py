@@ -16,7 +16,7 @@ from rollout.environment import ROOT, TIERS
 from rollout.errors import BadInput
 
 SQL = ROOT / "sql"
-GENERATED = ("rewrite", "row_security", "audit")  # kinds whose swap and revert are generated
+GENERATED = ("rewrite", "rename", "row_security", "audit")  # kinds whose swap and revert are generated
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class Change:
     def secures(self) -> bool:
         """Return whether the change switches row security on."""
         return self.declaration.kind == "row_security"
+
+    @property
+    def renames(self) -> bool:
+        """Return whether the change gives columns other names and exchanges tables for views with the old ones."""
+        return self.declaration.kind == "rename"
 
     @property
     def swaps(self) -> bool:

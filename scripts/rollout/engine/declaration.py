@@ -112,12 +112,57 @@ class Audit(_Strict):
     readers: list[str] = Field(default_factory=list)
 
 
+class Mend(_Strict):
+    """What becomes of rows that a constraint would refuse; each is kept as evidence in `rollout.mended`, with `why`.
+
+    One of: `set`: column to SQL over the row; `delete`; `parent`: column to SQL over the row, of a parent row that is made for
+    a foreign key's missing one (its referenced columns are given by the row).
+    """
+
+    why: str
+    set: dict[str, str] = Field(default_factory=dict)
+    parent: dict[str, str] = Field(default_factory=dict)
+    delete: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if [bool(self.set), bool(self.parent), self.delete].count(True) != 1:
+            raise ValueError("a mend says one of set, parent and delete")
+        return self
+
+
+class Added(_Strict):
+    """A constraint that a rename's tables get with the swap: a `check` over the row, or a foreign key.
+
+    `table`, `references` and `check` use the names as found; the columns that are renamed by their new names.
+    """
+
+    table: Relation
+    name: str
+    check: str = ""
+    columns: list[str] = Field(default_factory=list)
+    references: Relation = ""
+    referenced: list[str] = Field(default_factory=lambda: ["id"])
+    on_delete: Literal["", "CASCADE", "SET NULL"] = ""
+    mend: Mend
+
+    @model_validator(mode="after")
+    def _check_or_key(self) -> Self:
+        if bool(self.check) == bool(self.references) or bool(self.columns) != bool(self.references):
+            raise ValueError(f"constraint {self.name} is either a check, or columns that reference a table")
+        if self.mend.parent and not self.references:
+            raise ValueError(f"constraint {self.name}: a check has no parent to make")
+        return self
+
+
 class Declaration(_Strict):
     """What change.yml may say.
 
-    `kind` rewrite: `sources` become `target`; backfill: `backfill`; row_security: `row_security` over the `tenancy` of all the
-    tier's changes; audit: `audit`; others are their .sql files, `ddl` statement by statement. `tenancy`: whose rows the
-    relations hold.
+    `kind` rewrite: `sources` become `target`; rename: `rename` (column: its new name) in `tables`, or in every table of `schema`
+    that has one of these columns, but for those of `without` and of rewrites that it requires; `add`: new name to the definition
+    that a table gets which has no such column; `constraints`: what these tables get besides; backfill: `backfill`; row_security:
+    `row_security` over the `tenancy` (whose rows the relations hold) of all the tier's changes; audit: `audit`; others are
+    their .sql files, `ddl` statement by statement.
     `leave` names what a source has (index, constraint, trigger, policy, statistics,
     publication, view) and the target is deliberately not to have.
     `includes`: files of sql/shared that expand begins with; `before_swap`: steps of the road that must have run on the
@@ -126,11 +171,17 @@ class Declaration(_Strict):
 
     change: str
     kind: Literal[
-        "rewrite", "ddl", "index", "backfill", "function", "policy", "view", "documentation", "row_security", "audit",
+        "rewrite", "rename", "ddl", "index", "backfill", "function", "policy", "view", "documentation", "row_security", "audit",
     ]  # fmt: skip
     summary: str
     sources: list[Source] = Field(default_factory=list)
     target: Target = Target()
+    rename: dict[str, str] = Field(default_factory=dict)
+    schema_: str = Field(default="public", alias="schema")
+    tables: list[Relation] = Field(default_factory=list)
+    without: list[Relation] = Field(default_factory=list)
+    add: dict[str, str] = Field(default_factory=dict)
+    constraints: list[Added] = Field(default_factory=list)
     leave: list[str] = Field(default_factory=list)
     backfill: Backfill | None = None
     audit: Audit | None = None
@@ -144,6 +195,12 @@ class Declaration(_Strict):
     def _sources_of_a_rewrite(self) -> Self:
         if (self.kind == "rewrite") != bool(self.sources):
             raise ValueError("a rewrite names its sources, and nothing else does")
+        if (self.kind == "rename") != bool(self.rename):
+            raise ValueError("a rename says which columns get which names, and nothing else does")
+        if self.kind != "rename" and (self.tables or self.without or self.add or self.constraints):
+            raise ValueError("tables, without, add and constraints are a rename's")
+        if unknown := sorted(set(self.add) - set(self.rename.values())):
+            raise ValueError(f"add names {', '.join(unknown)}, which no column is renamed to")
         if (self.kind == "backfill") != (self.backfill is not None):
             raise ValueError("a backfill says what it fills, and nothing else does")
         if (self.kind == "row_security") != (self.row_security is not None):
@@ -154,8 +211,8 @@ class Declaration(_Strict):
 
     @property
     def relations(self) -> list[Relation]:
-        """The relations whose names the change exchanges."""
-        return [source.table for source in self.sources]
+        """The relations whose names the change exchanges, where it names them; a rename may find its own in the catalogue."""
+        return [source.table for source in self.sources] or self.tables
 
 
 class PlanEntry(_Strict):

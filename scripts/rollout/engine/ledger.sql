@@ -72,6 +72,18 @@ ALTER TABLE rollout.rejects ADD COLUMN IF NOT EXISTS taken_back timestamptz;
 COMMENT ON COLUMN rollout.rejects.taken_back IS 'when a rollback had left the row behind; null while it is at risk';
 COMMENT ON TABLE rollout.rejects IS 'the reject ledger: rows that the old shape cannot hold';
 
+CREATE TABLE IF NOT EXISTS rollout.mended (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT now(),
+    change text NOT NULL,
+    name text NOT NULL,
+    relation text NOT NULL,
+    rule text NOT NULL,
+    why text NOT NULL,
+    row jsonb NOT NULL
+);
+COMMENT ON TABLE rollout.mended IS 'rows that a new constraint would have refused: as they were, what was done and why';
+
 CREATE TABLE IF NOT EXISTS rollout.conflicts (
     change text NOT NULL,
     relation text NOT NULL,

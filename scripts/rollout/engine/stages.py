@@ -16,13 +16,14 @@ from rollout.engine.auditing import Auditing
 from rollout.engine.changes import Change
 from rollout.engine.kinds import Ddl, Kind
 from rollout.engine.ledger import Connection, Fence
+from rollout.engine.renaming import Renaming
 from rollout.engine.rewrite.statements import Statements
 from rollout.engine.rewriting import Rewriting
 from rollout.engine.securing import Securing
 from rollout.environment import Settings
 from rollout.errors import Refused
 
-KINDS: dict[str, type[Kind]] = {"rewrite": Rewriting, "row_security": Securing, "audit": Auditing, "ddl": Ddl}
+KINDS: dict[str, type[Kind]] = {"rewrite": Rewriting, "row_security": Securing, "audit": Auditing, "rename": Renaming, "ddl": Ddl}
 SWAPPED = ("swapped", "contracting", "contracted")
 
 

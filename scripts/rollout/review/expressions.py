@@ -68,11 +68,23 @@ def _pieces(declaration: Declaration) -> Iterator[Piece]:
     for name, text in (target.partition.partitions if target.partition else {}).items():
         place = ("target", "partition", "partitions", name)
         yield Piece(place, text, f"CREATE TABLE p PARTITION OF t {text}", stable=False)
+    yield from _of_rename(declaration)
     if declaration.backfill:
         for column, text in declaration.backfill.set.items():
             yield Piece(("backfill", "set", column), text, f"SELECT ({text}) AS c", stable=False)
         if text := declaration.backfill.where:
             yield Piece(("backfill", "where"), text, f"SELECT 1 WHERE ({text})", stable=False)
+
+
+def _of_rename(declaration: Declaration) -> Iterator[Piece]:
+    for column, text in declaration.add.items():
+        yield Piece(("add", column), text, f"ALTER TABLE t ADD COLUMN c {text}", stable=False)
+    for number, one in enumerate(declaration.constraints):
+        if one.check:
+            yield Piece(("constraints", number, "check"), one.check, f"SELECT 1 WHERE ({one.check})", stable=True)
+        for key, expressions in (("set", one.mend.set), ("parent", one.mend.parent)):
+            for column, text in expressions.items():
+                yield Piece(("constraints", number, "mend", key, column), text, f"SELECT ({text}) AS c", stable=False)
 
 
 def _bounds(document: Document, partition: Partition) -> Iterator[Wrong]:

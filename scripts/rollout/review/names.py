@@ -19,6 +19,10 @@ def wrong(document: Document, declaration: Declaration) -> list[Wrong]:
         for what, name, place in _all(declaration)
         if len(name.encode()) > NAME_BYTES_MAX
     ]
+    constraints: list[tuple[str, Place]] = [
+        (f"{one.table}: {one.name}", ("constraints", n, "name")) for n, one in enumerate(declaration.constraints)
+    ]
+    found += _twice(document, constraints)
     found += _twice(document, [(f"{schema}.{name}", place) for schema, name, place in relations(declaration)])
     for number, source in enumerate(declaration.sources):
         columns: list[tuple[str, Place]] = [(new, ("sources", number, "rename", o)) for o, new in source.rename.items()]
@@ -62,6 +66,10 @@ def _all(declaration: Declaration) -> Iterator[tuple[str, str, Place]]:
         yield from (("column", c, ("target", key, c)) for c in columns)
     for name in target.partition.partitions if target.partition else {}:
         yield "partition", name, ("target", "partition", "partitions", name)
+    for old, new in declaration.rename.items():
+        yield "column", old, ("rename", old)
+        yield "column", new, ("rename", old)
+    yield from (("constraint", one.name, ("constraints", n, "name")) for n, one in enumerate(declaration.constraints))
     yield from (("name", name, ("leave", n)) for n, name in enumerate(declaration.leave))
     yield from (("column", c, ("backfill", "set", c)) for c in (declaration.backfill.set if declaration.backfill else {}))
 

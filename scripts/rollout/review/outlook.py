@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rollout.engine import auditing, changes, ledger
+from rollout.engine import auditing, changes, ledger, renaming
 from rollout.engine.acting import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE
 from rollout.engine.changes import Change
 from rollout.engine.declaration import Source
@@ -55,7 +55,9 @@ def look(connection: Connection, change: Change) -> Ahead:
     found = Ahead(change.name, change.declaration.kind, ledger.stage(connection, change.name) if known else None)
     if found.stage in CONTRACT:
         return found
-    if not change.rewrites:
+    if change.renames:
+        _rename(connection, change, found)
+    elif not change.rewrites:
         _files(connection, change, found)
     elif found.stage is None:
         _rewrite(connection, change, found)
@@ -101,6 +103,17 @@ def _audit(connection: Connection, change: Change, found: Ahead) -> None:
         _measure(connection, one.table, table.relation, found)
         if found.stage != "swapped":
             found.swap.setdefault(SHARE_ROW_EXCLUSIVE, []).append(table.relation)
+
+
+def _rename(connection: Connection, change: Change, found: Ahead) -> None:
+    """Of a rename: every table that it would exchange, each locked in a transaction of its own."""
+    if found.stage == "swapped":
+        return
+    found.refused += renaming.refused(connection, change)
+    tables = renaming.tables(connection, change)
+    for table in tables:
+        _measure(connection, f"{table.schema_}.{table.name}", table.relation, found)
+    found.swap = _locks(ACCESS_EXCLUSIVE, [table.relation for table in tables])
 
 
 def _rewrite(connection: Connection, change: Change, found: Ahead) -> None:

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from rollout.engine import constraining, renamed
 from rollout.engine.acting import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, VERIFIED
 from rollout.engine.auditing import TRIGGER, TRUNCATED
 from rollout.engine.changes import Change
+from rollout.engine.renamed import Renamed
 from rollout.engine.rewrite.carry import literal
+from rollout.engine.rewrite.description import Description, ident
 from rollout.engine.rewrite.statements import Statements
 
 CHUNK = "One chunk, in a transaction of its own; the next one begins behind the key that it returns."
@@ -70,6 +73,38 @@ def of_rewrite(change: Change, statements: Statements) -> Iterator[Part]:
     discard = [*statements.note(armed=False), *statements.discard(), *_own(change, "discard")]
     lock = [*sources, shape.target, *locks.discard]
     yield Part("discard", "Before a swap only: shadow and sync go.", discard, ACCESS_EXCLUSIVE, lock)
+
+
+def of_rename(change: Change, tables: Sequence[Description], exchanged: Sequence[Renamed]) -> Iterator[Part]:
+    """Yield the parts of a rename; `tables`: those that are to be exchanged, `exchanged`: those that stand so."""
+    schemas = dict.fromkeys(renamed.of(change.declaration, t).new_schema for t in tables)
+    grantees = dict.fromkeys(str(g["grantee"]) for t in tables for g in t.grants)
+    made = [f"CREATE SCHEMA IF NOT EXISTS {ident(s)}" for s in schemas]
+    made += [f"GRANT USAGE ON SCHEMA {ident(s)} TO {g}" for s in schemas for g in grantees]
+    yield Part("expand", "Where new clients look first.", [*made, *_own(change, "expand")], together=True)
+    all_of = [*exchanged, *(renamed.of(change.declaration, t) for t in tables)]
+    now = {f"{one.schema_}.{one.name}": one.new for one in all_of}
+
+    def at(name: str) -> str:
+        return now.get(name, ".".join(ident(part) for part in name.split(".", 1)))
+
+    for table in tables:
+        to = renamed.of(change.declaration, table)
+        yield Part("swap", f"{to.name}: the old name becomes a view.", to.swap(table), ACCESS_EXCLUSIVE, [to.old])
+    for one in change.declaration.constraints:
+        mode = ACCESS_EXCLUSIVE if one.check else SHARE_ROW_EXCLUSIVE
+        yield Part("swap", "It binds new rows.", [constraining.add(one, at)], mode, constraining.locks(one, at))
+        yield Part("swap", "Repeated until it finds no row.", [constraining.mend(one, at, change.name)])
+        yield Part("swap", ALONE, [constraining.validate(one, at)])
+    yield Part("swap", "What holds then.", _own(change, "swap"), together=True)
+    for one in reversed(change.declaration.constraints):
+        yield Part("revert", "It goes.", [constraining.drop(one, at)], ACCESS_EXCLUSIVE, constraining.locks(one, at))
+    for to in reversed(all_of):
+        yield Part("revert", f"{to.name}: the swap, the other way.", to.revert(), ACCESS_EXCLUSIVE, [to.old, to.new])
+    yield from _prepare_contract(change)
+    for to in all_of:
+        yield Part("contract", f"{to.name} comes home.", to.contract(), ACCESS_EXCLUSIVE, [to.old, to.new])
+    yield Part("contract", "What holds then.", _own(change, "contract"), together=True)
 
 
 def of_files(

@@ -23,7 +23,7 @@ NAME_MAX = 63
 KINDS: tuple[str, ...] = get_args(Declaration.model_fields["kind"].annotation)
 OF_TABLES = ("rewrite", "backfill")
 FILES = {"rewrite": (), "backfill": (), "ddl": ("ddl", "discard"), "index": ("indexes", "discard"),
-         "row_security": ()}  # fmt: skip
+         "row_security": (), "rename": ()}  # fmt: skip
 OTHERS = ("expand", "discard")  # of an audit too: what its log is made of stands in sql/shared
 
 

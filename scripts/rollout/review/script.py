@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import psycopg
 
-from rollout.engine import auditing, backfill, changes, ledger
+from rollout.engine import auditing, backfill, changes, ledger, renaming
 from rollout.engine.changes import Change
 from rollout.engine.ledger import Connection
 from rollout.engine.rewrite.making import Making
@@ -15,7 +15,7 @@ from rollout.engine.rewrite.shape import Shape
 from rollout.engine.rewrite.statements import Statements
 from rollout.environment import Database
 from rollout.errors import BadInput, Failed
-from rollout.review.parts import Part, of_files, of_rewrite
+from rollout.review.parts import Part, of_files, of_rename, of_rewrite
 
 LIMITS = (
     "SET LOCAL lock_timeout = '500ms'; SET LOCAL statement_timeout = '30s';"
@@ -56,7 +56,8 @@ def _parts(connection: Connection, change: Change) -> list[Part]:
             if not known:
                 connection.execute(ledger.DDL.read_bytes())
             _shared(connection, change, known=known)
-            return _rewrite(connection, change) if change.rewrites else _files(connection, change)
+            kind = _rewrite if change.rewrites else _rename if change.renames else _files
+            return kind(connection, change)
     except psycopg.Error as error:
         words = str(error).strip().splitlines() or [type(error).__name__]
         first = f" (it requires {', '.join(change.requires)})" if change.requires else ""
@@ -91,6 +92,11 @@ def _rewrite(connection: Connection, change: Change) -> list[Part]:
         connection.execute(statement.encode())
     note = "The shadow, empty, and what will keep it in step. One transaction that no client waits for."
     return [Part("make", note, [*making.said, *functions], together=True), *of_rewrite(change, statements)]
+
+
+def _rename(connection: Connection, change: Change) -> list[Part]:
+    exchanged = renaming.exchanged(connection, change.name)
+    return list(of_rename(change, renaming.tables(connection, change), exchanged))
 
 
 def _files(connection: Connection, change: Change) -> list[Part]:

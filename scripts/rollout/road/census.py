@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rollout.engine import changes, ledger
+from rollout.engine import changes, ledger, renaming
 from rollout.environment import Database
 from rollout.errors import Refused
 from rollout.road.context import Context, Facts, step
@@ -39,7 +39,10 @@ def foreign(database: Database, names: list[str]) -> list[dict[str, Any]]:
 
     Of the application's roles every session counts but those that call themselves exactly so.
     """
-    relations = [name for change in changes.plan(database.tier) for name in change.declaration.relations]
+    plan = changes.plan(database.tier)
+    relations = [name for change in plan for name in change.declaration.relations]
     with ledger.connect(database) as connection:
+        for change in [c for c in plan if c.renames and ledger.installed(connection)]:
+            relations += [table.old for table in renaming.exchanged(connection, change.name)]
         values = {"app_roles": database.app_roles, "names": names, "relations": relations}
         return connection.execute(SQL.read_bytes(), values).fetchall()

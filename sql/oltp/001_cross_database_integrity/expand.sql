@@ -60,8 +60,12 @@ DECLARE
     wanted int := CASE stage WHEN 'revert' THEN 0 ELSE 12 END;
     found int := (
         SELECT count(*) FROM pg_trigger
-        WHERE tgname LIKE 'rollout_references_%' AND tgenabled = 'A'
-            AND tgrelid IN ('public.campaigns'::regclass, 'public.leads'::regclass, 'public.email_accounts'::regclass)
+        WHERE tgname LIKE 'rollout_references_%' AND tgenabled = 'A' AND tgrelid IN (
+            -- A later change may have moved a table to v2, and left a view in its place.
+            SELECT oid FROM pg_class
+            WHERE relkind = 'r' AND relnamespace IN (to_regnamespace('public'), to_regnamespace('v2'))
+                AND relname IN ('campaigns', 'leads', 'email_accounts')
+        )
     );
 BEGIN
     IF found <> wanted THEN

@@ -16,14 +16,3 @@ INSERT INTO attachments (id, parent_storage_key, filename, original_filename, mi
                          storage_disposition, content_hash)
 VALUES (%(id)s::uuid, %(storage_key)s, %(filename)s, %(filename)s, %(mime_type)s, %(size_bytes)s, %(content)s,
         'attachment', %(content_hash)s);
-
--- name: read_content
-SELECT * FROM email_content WHERE storage_key = %(storage_key)s;
-
--- name: read_attachments
--- attachments has no index on its parent. The parent's own key is asked first, once: without it nothing is scanned.
-SELECT id, filename, mime_type, size_bytes, content_hash, content
-FROM attachments
-WHERE parent_storage_key = %(storage_key)s
-  AND EXISTS (SELECT FROM content_objects WHERE storage_key = %(storage_key)s)
-ORDER BY id;

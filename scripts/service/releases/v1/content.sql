@@ -73,3 +73,14 @@ CROSS JOIN LATERAL (
     LIMIT 1
 ) AS m
 ORDER BY down.depth, down.storage_key;
+
+-- name: read_content
+SELECT * FROM email_content WHERE storage_key = %(storage_key)s;
+
+-- name: read_attachments
+-- attachments has no index on its parent. The parent's own key is asked first, once: without it nothing is scanned.
+SELECT id, filename, mime_type, size_bytes, content_hash, content
+FROM attachments
+WHERE parent_storage_key = %(storage_key)s
+  AND EXISTS (SELECT FROM content_objects WHERE storage_key = %(storage_key)s)
+ORDER BY id;

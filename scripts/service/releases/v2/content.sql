@@ -52,3 +52,15 @@ SELECT down.storage_key, down.depth, m.parent_message_id, m.direction, m.subject
 FROM (SELECT storage_key, depth FROM down ORDER BY depth, storage_key LIMIT 200) AS down
 CROSS JOIN LATERAL (SELECT parent_message_id, direction, subject, status FROM email_messages WHERE storage_key = down.storage_key LIMIT 1) AS m
 ORDER BY down.depth, down.storage_key;
+
+-- name: read_content
+SELECT storage_key, tenant_id, content_text, content_html, headers, raw_size_bytes, content_hash, created_at, updated_at
+FROM email_content WHERE storage_key = %(storage_key)s;
+
+-- name: read_attachments
+-- attachments has no index on its parent. The parent's own key is asked first, once: without it nothing is scanned.
+SELECT id, filename, mime_type, size_bytes, content_hash, content
+FROM attachments
+WHERE parent_storage_key = %(storage_key)s
+  AND EXISTS (SELECT FROM content_objects WHERE storage_key = %(storage_key)s)
+ORDER BY created_at, id;
