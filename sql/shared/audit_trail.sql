@@ -75,7 +75,6 @@ DO $$BEGIN
             ALTER TABLE public.audit_log_enhanced ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY;
         ELSE -- No partitioned table has an identity before.
             CREATE SEQUENCE audit.log_id;
-            ALTER SEQUENCE audit.log_id OWNED BY public.audit_log_enhanced.id;
             ALTER TABLE public.audit_log_enhanced ALTER COLUMN id SET DEFAULT nextval('audit.log_id');
         END IF;
     END IF;
