@@ -84,5 +84,5 @@ def _reading(database: Database, probe: Probe, value: float | None, detail: str)
         verdict = "fail" if probe.is_beyond(tier, value) else "pass"
     return Reading(
         database.host, tier, probe.name, probe.title, None if value is None else round(value, 3), probe.unit, limit,
-        probe.worse, probe.severity_in(tier), verdict, detail,
+        probe.worse, probe.severity_in(tier), verdict, " ".join(detail.split()),
     )  # fmt: skip

@@ -88,7 +88,7 @@ def _watch(watch: dict[str, Any]) -> str:
 def _probes(probes: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     return [
         (
-            p["host"], p["title"], "" if p["value"] is None else f"{p['value']:,g} {p['unit']}",
+            p["host"], p["probe"], "" if p["value"] is None else f"{p['value']:,g} {p['unit']}",
             "" if p["threshold"] is None else f"{'>' if p['worse'] == 'above' else '<'} {p['threshold']:g} {p['unit']}",
             p["severity"] if p["threshold"] is not None else "", p["verdict"], p["detail"][:80],
         )
