@@ -81,13 +81,19 @@ class Way:
         elif stalls.stalled_ms < settings.stall_budget_total_ms:
             limits = f"{settings.lock_attempts_max} attempts"
         return Refused(
-            f"no {self.mode} lock on {', '.join(self.relations)} after looking {self.looked} times in {self.waited:.1f} s and"
+            f"{self._wanted()} after looking {self.looked} times in {self.waited:.1f} s and"
             f" asking {stalls.attempts} times, with {stalls.stalled_ms:.0f} ms of stall ({stalls.sessions} sessions waited,"
             f" {stalls.longest_wait_ms:.0f} ms at most); in the way: {who}",
             limit=limits,
             next="do what is said for each in the way, then repeat the command: it goes on from here",
             page="runbooks/deploy.md#lock-refused",
         )
+
+    def _wanted(self) -> str:
+        """Return what was not had: a lock, or, of a change that names none, the whole of its short transaction."""
+        if self.relations:
+            return f"no {self.mode} lock on {', '.join(self.relations)}"
+        return "its statements, which name no table to lock, did not end within the stall budget"
 
     def _look(self, seconds: float) -> list[Blocker]:
         """Look once who is in the way and has been for longer than this."""
