@@ -139,6 +139,19 @@ def keep_shape(connection: Connection, change: str, shape: dict[str, Any] | None
         connection.execute("INSERT INTO rollout.shapes (change, shape) VALUES (%s, %s)", (change, Json(shape)))
 
 
+def renames(connection: Connection, change: str) -> dict[str, Any]:
+    """Return what is kept of a rename: `tables`, `constraints`, and whether the swap is `whole`."""
+    row = connection.execute("SELECT state FROM rollout.renames WHERE change = %s", (change,)).fetchone()
+    return {"tables": {}, "constraints": [], "whole": False, **(row["state"] if row else {})}
+
+
+def keep_renames(connection: Connection, change: str, state: dict[str, Any] | None) -> None:
+    """Store what is kept of a rename, or (None) forget it."""
+    connection.execute("DELETE FROM rollout.renames WHERE change = %s", (change,))
+    if state is not None:
+        connection.execute("INSERT INTO rollout.renames (change, state) VALUES (%s, %s)", (change, Json(state)))
+
+
 def checkpoint(connection: Connection, change: str, work: str) -> dict[str, Any]:
     """Return the checkpoint of a piece of chunked work: last_key, rows, finished."""
     row = connection.execute(

@@ -72,6 +72,12 @@ ALTER TABLE rollout.rejects ADD COLUMN IF NOT EXISTS taken_back timestamptz;
 COMMENT ON COLUMN rollout.rejects.taken_back IS 'when a rollback had left the row behind; null while it is at risk';
 COMMENT ON TABLE rollout.rejects IS 'the reject ledger: rows that the old shape cannot hold';
 
+CREATE TABLE IF NOT EXISTS rollout.renames (
+    change text PRIMARY KEY,
+    state json NOT NULL -- json, because the order in which tables were exchanged counts
+);
+COMMENT ON TABLE rollout.renames IS 'of each rename: which tables stand exchanged, what was done to each, which constraints were added';
+
 CREATE TABLE IF NOT EXISTS rollout.mended (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at timestamptz NOT NULL DEFAULT now(),

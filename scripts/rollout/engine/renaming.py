@@ -1,6 +1,6 @@
 """A rename's own part of each stage: nothing is copied, every table is exchanged in a short transaction of its own.
 
-The ledger holds, as the change's shape, which tables are exchanged and what was done to each, written in the transaction that
+The ledger holds (rollout.renames) which tables are exchanged and what was done to each, written in the transaction that
 does it. The first of them makes the change `swapped`: from then on it is to be finished, or taken back.
 """
 
@@ -55,8 +55,7 @@ def refused(connection: Connection, change: changes.Change) -> list[str]:
 
 def exchanged(connection: Connection, change: str) -> list[Renamed]:
     """Return the tables that stand exchanged, in the order in which they were."""
-    stored = (ledger.shape(connection, change) or {}).get("tables", {})
-    return [Renamed.model_validate(one) for one in stored.values()]
+    return [Renamed.model_validate(one) for one in ledger.renames(connection, change)["tables"].values()]
 
 
 class Renaming(Kind):
@@ -72,7 +71,7 @@ class Renaming(Kind):
             for schema in dict.fromkeys(versioned(table.schema_, "v2") for table in found):
                 self.run([f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}"])
                 self.run([f"GRANT USAGE ON SCHEMA {ident(schema)} TO {grantee}" for grantee in grantees])
-            ledger.keep_shape(self.connection, self.change.name, {"tables": {}, "constraints": [], "whole": False})
+            ledger.keep_renames(self.connection, self.change.name, {})
 
         return self.locked("expand", "expanded", SHARE_ROW_EXCLUSIVE, before=make)
 
@@ -116,7 +115,7 @@ class Renaming(Kind):
             self._under(cost, [table.old, table.new], ACCESS_EXCLUSIVE, self._back(table, table.contract()))
 
         def forget() -> None:
-            ledger.keep_shape(self.connection, self.change.name, None)
+            ledger.keep_renames(self.connection, self.change.name, None)
 
         self.locked("contract", "contracted", ACCESS_EXCLUSIVE, before=forget)
         return cost.to_dict()
@@ -125,7 +124,7 @@ class Renaming(Kind):
         """Forget it: what expand made is a schema, which others may use too."""
 
         def forget() -> None:
-            ledger.keep_shape(self.connection, self.change.name, None)
+            ledger.keep_renames(self.connection, self.change.name, None)
 
         return self.locked("discard", None, ACCESS_EXCLUSIVE, before=forget)
 
@@ -184,12 +183,12 @@ class Renaming(Kind):
         return moved.get(old, old)
 
     def _stored(self) -> dict[str, Any]:
-        return {"tables": {}, "constraints": [], "whole": False, **(ledger.shape(self.connection, self.change.name) or {})}
+        return ledger.renames(self.connection, self.change.name)
 
     def _kept(self, **changed: Any) -> str:
         """Return what writes the ledger with the work itself, in one round trip."""
-        shape = carry.literal(json.dumps({**self._stored(), **changed}))
-        return f"UPDATE rollout.shapes SET shape = {shape} WHERE change = {carry.literal(self.change.name)}"  # noqa: S608  (literals)
+        state = carry.literal(json.dumps({**self._stored(), **changed}))
+        return f"UPDATE rollout.renames SET state = {state} WHERE change = {carry.literal(self.change.name)}"  # noqa: S608  (literals)
 
     def _refuse(self) -> None:
         moved = {one.old for one in exchanged(self.connection, self.change.name)}
