@@ -60,7 +60,7 @@ class Place:
         self.target: Database = database(server, tier, server.database(tier), server.port)
         rows = Path(__file__).with_name("engine_rows.sql").read_text().partition(f"-- statement {tier}\n")[2]
         self.do(rows.partition("-- statement")[0] or "SELECT")
-        (self.first, self.change) = changes.plan(tier)[:2]
+        (self.first, self.change, *_) = changes.plan(tier)
 
     def do(self, statement: str) -> Any:
         """Run a statement as the runner and return its first value, if it has one."""

@@ -160,7 +160,7 @@ def _writes(root: Root, relation: Relation, expected: list[str], own: dict[str, 
 def _prepared(root: Root, relation: Relation, own: dict[str, list[str]]) -> None:
     """A statement that one tenant's transaction has prepared shows the next one its own rows."""
     root.execute(f"PREPARE walked AS SELECT to_jsonb(t)::text FROM {relation.relation} AS t".encode())
-    for _ in range(4):
+    for _ in range(2):
         for tenant, expected in own.items():
             with acting(root, APP, tenant):
                 assert rows(root, "EXECUTE walked") == expected

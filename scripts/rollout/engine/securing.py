@@ -68,9 +68,10 @@ class Securing(Kind):
     def revert(self) -> dict[str, Any]:
         """Give every relation back exactly what it had, the last first; what nobody has touched is left alone."""
         stalls, done = Stalls(), 0
+        there = self._rules().relations
         for row in reversed(self._kept()):
             if row["kind"] != INDEX:
-                self._off(row, stalls)
+                self._off(row, there, stalls)
                 done += 1
             elif _of_a_version(row["relation"]):  # on a rewrite's target, whose next swap compares it with what was declared
                 self._drop(row["relation"])
@@ -155,8 +156,7 @@ class Securing(Kind):
         self._locked(lock, stalls, work)
         return 1
 
-    def _off(self, row: dict[str, Any], stalls: Stalls) -> None:
-        found = {r.relation: r for r in self._rules().relations.values()}
+    def _off(self, row: dict[str, Any], found: dict[str, Relation], stalls: Stalls) -> None:
         name, kept = str(row["relation"]), row["found"]
         if row["kind"] == "m":
             schema, _, bare = name.rpartition(".")

@@ -19,8 +19,10 @@ from rollout.engine.rewrite import refusals, resolve
 from rollout.engine.rewrite.description import Description, differences, ident, read
 from rollout.engine.rewrite.shape import Shape, versioned
 from rollout.engine.rewrite.statements import Statements
+from rollout.engine.security import refusals as security
+from rollout.engine.security import rules
 from rollout.environment import Database, Environment
-from rollout.errors import BadInput, RolloutError
+from rollout.errors import BadInput, Refused, RolloutError
 
 SIZE = (Path(__file__).with_name("sql") / "size.sql").read_bytes()
 CONTRACT = ("contracting", "contracted")
@@ -57,6 +59,8 @@ def look(connection: Connection, change: Change) -> Ahead:
         return found
     if change.renames:
         _rename(connection, change, found)
+    elif change.secures:
+        _security(connection, change, found)
     elif not change.rewrites:
         _files(connection, change, found)
     elif found.stage is None:
@@ -114,6 +118,19 @@ def _rename(connection: Connection, change: Change, found: Ahead) -> None:
     for table in tables:
         _measure(connection, f"{table.schema_}.{table.name}", table.relation, found)
     found.swap = _locks(ACCESS_EXCLUSIVE, [table.relation for table in tables])
+
+
+def _security(connection: Connection, change: Change, found: Ahead) -> None:
+    """Of row security: what it would lock, one at a time, and who or what is in its way."""
+    here = rules.of(connection, change)
+    if found.stage != "swapped":
+        found.swap = _locks(ACCESS_EXCLUSIVE, [table.relation for table in here.covered()])
+    asks = (security.roles, security.sessions, lambda _, here: security.undeclared(here))
+    for ask in asks if found.stage != "swapped" else ():
+        try:
+            ask(connection, here)
+        except Refused as error:
+            found.refused.append(error.observed.removeprefix(f"{change.name}: "))
 
 
 def _rewrite(connection: Connection, change: Change, found: Ahead) -> None:

@@ -15,6 +15,9 @@ from rollout.engine.renamed import Renamed
 from rollout.engine.rewrite.carry import literal
 from rollout.engine.rewrite.description import Description, ident
 from rollout.engine.rewrite.statements import Statements
+from rollout.engine.security import making
+from rollout.engine.security.catalogue import Policy
+from rollout.engine.security.rules import HIDDEN, Rules
 
 CHUNK = "One chunk, in a transaction of its own; the next one begins behind the key that it returns."
 ALONE = "Each in a transaction of its own."
@@ -135,6 +138,32 @@ def of_files(
     note = "What is old goes. Only a restore leads back."
     yield Part("contract", note, _own(change, "contract"), ACCESS_EXCLUSIVE, locks.contract)
     yield Part("discard", "What expand made goes.", _own(change, "discard"), ACCESS_EXCLUSIVE, locks.discard)
+
+
+def of_security(rules: Rules) -> Iterator[Part]:
+    """Yield the parts of a change of kind row_security over what stands here now."""
+    views = [r for r in rules.relations.values() if r.kind == "v" and not rules.shared(r) and not r.option(making.INVOKER)]
+    tables, shut = rules.covered(), [r for r in rules.materialised() if not r.name.endswith(HIDDEN)]
+    for table in tables:
+        note = f"{rules.called(table)} ({table.says}): whoever has no policy sees nothing."
+        yield Part("swap", note, making.switch_on(rules, table), ACCESS_EXCLUSIVE, [table.relation])
+    for view in views:
+        yield Part("swap", "The view asks for the rights of whoever reads it.", making.invoke(view), together=True)
+    for view in shut:
+        note = "The materialised view is shut off, behind one that filters."
+        yield Part("swap", note, making.cover(rules, view, making.found(view)), together=True)
+    for view in shut:
+        yield Part("revert", "It has its name back.", making.uncover(view, making.found(view)), together=True)
+    for view in views:
+        yield Part("revert", "As it was found.", making.invoke_no_more(view, making.found(view)), together=True)
+    for table in reversed(tables):
+        made = [
+            Policy(name=name, permissive=True, command="*", roles=[], using=None, check=None)
+            for name in making.names(rules, table)
+        ]
+        dressed = table.model_copy(update={"policies": made, "guarded": rules.merged(table)})
+        undone = making.switch_off(dressed, making.found(table))
+        yield Part("revert", f"{rules.called(table)}: as it was found.", undone, ACCESS_EXCLUSIVE, [table.relation])
 
 
 def bound(statement: str) -> str:

@@ -13,9 +13,10 @@ from rollout.engine.ledger import Connection
 from rollout.engine.rewrite.making import Making
 from rollout.engine.rewrite.shape import Shape
 from rollout.engine.rewrite.statements import Statements
+from rollout.engine.security import rules
 from rollout.environment import Database
 from rollout.errors import BadInput, Failed
-from rollout.review.parts import Part, of_files, of_rename, of_rewrite
+from rollout.review.parts import Part, of_files, of_rename, of_rewrite, of_security
 
 LIMITS = (
     "SET LOCAL lock_timeout = '500ms'; SET LOCAL statement_timeout = '30s';"
@@ -56,6 +57,8 @@ def _parts(connection: Connection, change: Change) -> list[Part]:
             if not known:
                 connection.execute(ledger.DDL.read_bytes())
             _shared(connection, change, known=known)
+            if change.secures:
+                return list(of_security(rules.of(connection, change)))
             kind = _rewrite if change.rewrites else _rename if change.renames else _files
             return kind(connection, change)
     except psycopg.Error as error:

@@ -72,13 +72,31 @@ class Relation(BaseModel):
         return value.lower() in ("true", "on", "1", "yes")
 
 
-def read(connection: Connection, only: str | None = None) -> list[Relation]:
-    """Return every relation outside Postgres' own schemas and the ledger's, or the one of a qualified, quoted name."""
+def read(connection: Connection) -> list[Relation]:
+    """Return every relation outside Postgres' own schemas and the ledger's."""
     with connection.transaction():
         connection.execute("SET LOCAL search_path = pg_catalog")
-        rows = connection.execute((SQL / "relations.sql").read_bytes(), {"only": only}).fetchall()
+        rows = connection.execute((SQL / "relations.sql").read_bytes()).fetchall()
         connection.execute("SET LOCAL search_path TO DEFAULT")
     return [Relation.model_validate({**row, "schema_": row["schema"]}) for row in rows]
+
+
+def policies(connection: Connection, relation: str) -> list[Policy]:
+    """Return the policies of one relation: quickly, for it is asked under a lock."""
+    with connection.transaction():
+        connection.execute("SET LOCAL search_path = pg_catalog")
+        rows = ask(connection, "policies", relation=relation)
+        connection.execute("SET LOCAL search_path TO DEFAULT")
+    return [Policy.model_validate(row) for row in rows]
+
+
+def definition(connection: Connection, view: str) -> str:
+    """Return the query of one view."""
+    with connection.transaction():
+        connection.execute("SET LOCAL search_path = pg_catalog")
+        row = connection.execute("SELECT pg_get_viewdef(%s::regclass) AS said", (view,)).fetchone()
+        connection.execute("SET LOCAL search_path TO DEFAULT")
+    return str(row["said"]) if row else ""
 
 
 def ask(connection: Connection, name: str, **values: Any) -> list[dict[str, Any]]:

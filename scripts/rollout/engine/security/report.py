@@ -46,10 +46,12 @@ class Line:
 
 def made(connection: Connection, rules: Rules, relation: Relation) -> dict[str, Any]:
     """Return what was just made of a relation, as the catalogue says it, for later comparison."""
-    found = catalogue.read(connection, making.shown(relation) if relation.kind == "m" else relation.relation)[0]
     if relation.kind == "m":
-        return {"definition": _placed(found.definition or "", rules)}
-    return {"policies": [_said(p, rules) for p in found.policies if p.name.startswith(making.OURS)]}
+        return {"definition": _placed(catalogue.definition(connection, making.shown(relation)), rules)}
+    if relation.kind == "v":
+        return {}
+    found = catalogue.policies(connection, relation.relation)
+    return {"policies": [_said(p, rules) for p in found if p.name.startswith(making.OURS)]}
 
 
 def relations(connection: Connection, change: Change, rules: Rules) -> list[Line]:

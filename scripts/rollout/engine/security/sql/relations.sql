@@ -1,7 +1,7 @@
 -- Every relation of this database that is neither Postgres' own nor the ledger's, with what row security looks at. The caller
 -- sets search_path to pg_catalog, so that every expression names schemas.
 SELECT
-    n.nspname AS schema, c.relname AS name, c.relkind AS kind, format('%%I.%%I', n.nspname, c.relname) AS relation,
+    n.nspname AS schema, c.relname AS name, c.relkind AS kind, format('%I.%I', n.nspname, c.relname) AS relation,
     pg_get_userbyid(c.relowner) AS owner, c.relrowsecurity AS enabled, c.relforcerowsecurity AS forced,
     coalesce(c.reloptions, '{}') AS options, c.relispartition AS is_partition, obj_description(c.oid, 'pg_class') AS comment,
     root.schema AS root_schema, root.name AS root_name,
@@ -52,5 +52,4 @@ LEFT JOIN LATERAL (
     WHERE c.relispartition AND r.oid = pg_partition_root(c.oid)
 ) AS root ON true
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'rollout')
-    AND (%(only)s::text IS NULL OR c.oid = to_regclass(%(only)s::text))
 ORDER BY n.nspname, c.relname
