@@ -31,12 +31,13 @@ THERE_AND_BACK = ("expand", "swap", "revert", "expand", "swap", "contract")
 def place(target: Database, folder: Path, setup: str, **declared: Any) -> Place:
     """Make the table in the test's own database and declare a rewrite of it."""
     with psycopg.connect(target.conninfo(), autocommit=True) as owner:
+        owner.execute("SET client_encoding = 'UTF8'")
         owner.execute(setup.encode())
         owner.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO penguin_app")
     said = {"sources": [{"table": "public.t"}], **declared}
     (folder / NAME).mkdir()
     lines = [f"change: {NAME}", "kind: rewrite", "summary: a test's", *(f"{k}: {v!r}" for k, v in said.items())]
-    (folder / NAME / "change.yml").write_text("\n".join(lines))
+    (folder / NAME / "change.yml").write_text("\n".join(lines), encoding="utf-8")
     return Place(target, changes.load("queue", folder / NAME))
 
 
@@ -139,6 +140,8 @@ def test_partitions_keep_their_parameters_and_privileges(target: Database, tmp_p
         (TABLE + FUNCTIONS + "ALTER TABLE t ADD CHECK (is_ok(v))", r"function helper\(text\) does not exist"),
         (TABLE + FUNCTIONS + "ALTER TABLE t ADD g bool GENERATED ALWAYS AS (is_ok(v)) STORED", r"helper\(text\)"),
         (TABLE + "ALTER TABLE t ADD CHECK (v <> CURRENT_USER)", "constraint t_v_check asks for the current user"),
+        (TABLE + "GRANT SELECT (id), UPDATE (v) ON t TO pg_monitor", "pg_monitor may not read all of its columns"),
+        ("CREATE EXTENSION ltree; CREATE TABLE t (id ltree PRIMARY KEY)", r"operator does not exist: public\.ltree"),
         (TABLE + "CREATE VIEW w AS SELECT id, v FROM t GROUP BY id", "view public.w reads it as only a table"),
         (TABLE + "CREATE VIEW w AS SELECT id, xmin FROM t", "view public.w reads it as only a table"),
         (TABLE + "CREATE VIEW w AS SELECT id FROM t TABLESAMPLE system (9)", "view public.w reads it as only a table"),
@@ -202,3 +205,37 @@ def test_a_schema_whose_name_is_as_long_as_a_name_may_be(target: Database, tmp_p
     )  # fmt: skip
     with made.stages() as stages, pytest.raises(RolloutError, match=re.escape("are too long")):
         stages.expand()
+
+
+def test_what_only_a_newer_version_has_is_carried_there(target: Database, tmp_path: Path) -> None:
+    with superuser(target.port, target.dbname) as connection:
+        connection.execute("CREATE EXTENSION btree_gist")
+        new = connection.info.server_version >= 180000
+    over = "UNIQUE (id, at WITHOUT OVERLAPS)" if new else "EXCLUDE USING gist (id WITH =, at WITH &&)"
+    loose = "NOT ENFORCED" if new else ""
+    made = place(target, tmp_path, f"""
+        CREATE TABLE t (k int PRIMARY KEY, id int, at daterange, {over}, CONSTRAINT loose CHECK (k < 5) {loose});
+        INSERT INTO t VALUES (1, 1, '[2020-01-01,2021-01-01)');
+    """)  # fmt: skip
+    asked = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 't'::regclass ORDER BY 1"
+    before = made.rows(asked)
+    walk(made, *THERE_AND_BACK, write=f"UPDATE t SET id = id + 1, k = k + {3 if new else 0}")
+    assert made.rows(asked) == before
+
+
+def test_a_database_of_another_encoding(cluster: Cluster, tmp_path: Path) -> None:
+    target = cluster.database()
+    with superuser(cluster.port) as connection:
+        connection.execute(f"DROP DATABASE {target.dbname}".encode())
+        connection.execute(
+            f"CREATE DATABASE {target.dbname} OWNER {RUNNER} ENCODING LATIN1 LOCALE 'C' TEMPLATE template0".encode()
+        )
+    setup = """
+        CREATE TABLE "été" ("clé" text PRIMARY KEY);
+        INSERT INTO "été" SELECT 'é' || n FROM generate_series(1, 9) AS n
+    """
+    try:
+        made = place(target, tmp_path, setup, sources=[{"table": "public.été"}])
+        walk(made, *THERE_AND_BACK)
+    finally:
+        cluster.drop(target)

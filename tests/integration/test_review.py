@@ -43,7 +43,7 @@ SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
 BOOKKEEPING = re.compile(
     r"^(LOCK TABLE|SET |EXECUTE|PREPARE|SELECT (to_regclass|current_|i.indisv))|change = %s|set_config"
     r"|rollout\.(fence|changes|shapes|events|checkpoints|controls)|rejects (SET|WHERE)|dirty WHERE id"
-    r"|pg_(locks|stat|class|attribute|settings|blocking|prepared|roles)"
+    r"|pg_(locks|stat|class|attribute|settings|blocking|prepared|roles|trigger)"
 )
 WHOLE = "SELECT a.rows AS rows"  # a range without bounds: the rendering shows one between two keys
 FRESH = """

@@ -25,7 +25,8 @@ Connection = psycopg.Connection[dict[str, Any]]
 # Keys are bound and read as text: it has to mean one thing, and so do definitions, whatever the database's or the role's defaults
 # are. Those that are meant for its clients would end our long statements; where ours have a limit they state it themselves.
 SESSION = """
-SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3; SET quote_all_identifiers = off;
+SET client_encoding = 'UTF8'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3;
+SET quote_all_identifiers = off;
 SET default_transaction_isolation = 'read committed'; SET default_transaction_read_only = off;
 SET default_transaction_deferrable = off;
 SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0

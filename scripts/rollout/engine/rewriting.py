@@ -80,13 +80,15 @@ class Rewriting(Kind):
     def _tried(self, statements: Statements) -> None:
         """Raise Refused when the sync could not write some of the rows that stand: as it writes, with nothing on its search_path.
 
-        A check, a generated column or an index whose function names others without their schema would fail every writer.
+        A check, a generated column or an index whose function names others without their schema would fail every writer, and
+        so would a key of a type whose = is not in pg_catalog.
         """
         for side in statements.shape.sides:
             try:
                 with self.connection.transaction(force_rollback=True):
                     self.connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
-                    self.connection.execute(statements.trial(side, TRIED_ROWS).encode())
+                    for statement in statements.trial(side, TRIED_ROWS):
+                        self.connection.execute(statement.encode())
             except psycopg.Error as error:
                 raise Refused(
                     f"a row of {side.source_name} could not be written as the sync would: {str(error).splitlines()[0]}",

@@ -13,7 +13,11 @@ from rollout.engine.ledger import Connection
 from rollout.engine.rewrite.making import Making
 from rollout.engine.rewrite.shape import Shape
 from rollout.engine.rewrite.statements import Statements
+<<<<<<< ours
 from rollout.engine.security import rules
+=======
+from rollout.engine.rewriting import TRIED_ROWS
+>>>>>>> theirs
 from rollout.environment import Database
 from rollout.errors import BadInput, Failed
 from rollout.review.parts import Part, of_files, of_rename, of_rewrite, of_security
@@ -91,10 +95,14 @@ def _rewrite(connection: Connection, change: Change) -> list[Part]:
     making = Making(connection, change.name, change.declaration, change.sql("shadow"))
     statements = Statements(making.run())
     functions = statements.functions()
-    for statement in functions:  # what does not compile is better found here
+    tried = ["SAVEPOINT tried"]
+    for side in statements.shape.sides:
+        trial = statements.trial(side, TRIED_ROWS)
+        tried += ["SET LOCAL search_path = pg_catalog, pg_temp", *trial, "ROLLBACK TO SAVEPOINT tried"]
+    for statement in [*functions, *tried]:  # what does not compile, or cannot write, is better found here
         connection.execute(statement.encode())
     note = "The shadow, empty, and what will keep it in step. One transaction that no client waits for."
-    return [Part("make", note, [*making.said, *functions], together=True), *of_rewrite(change, statements)]
+    return [Part("make", note, [*making.said, *functions, *tried], together=True), *of_rewrite(change, statements)]
 
 
 def _rename(connection: Connection, change: Change) -> list[Part]:

@@ -69,7 +69,8 @@ class Constraint(_Read):
 
 
 class Index(_Read):
-    """An index; `constraint` names the constraint that it belongs to, `plain` is neither partial nor on an expression."""
+    """An index; `constraint` names the constraint that it belongs to, `plain` is neither partial nor on an expression;
+    one that is `gist` cannot be built as a unique index and bound later."""
 
     name: str
     definition: str
@@ -80,6 +81,7 @@ class Index(_Read):
     clustered: bool
     replica: bool
     plain: bool
+    gist: bool
     options: list[str] | None
     constraint: str | None
     columns: list[str] | None

@@ -141,7 +141,7 @@ def _after_copy(target: Description, key: list[str], say: Say) -> tuple[list[tup
     keep = {next((i for i in usable if i.primary), usable[0]).name}
     for index in target.indexes:
         constraint = by_name.get(index.constraint or "")
-        if index.name in keep or index.replica or (constraint and constraint.type == "x"):
+        if index.name in keep or index.replica or (constraint and (constraint.type == "x" or index.gist)):
             continue
         build = index.definition.replace(" INDEX ", " INDEX CONCURRENTLY IF NOT EXISTS ", 1)
         indexes.append((f"{ident(target.schema_)}.{ident(index.name)}", build))

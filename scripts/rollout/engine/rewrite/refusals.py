@@ -13,6 +13,21 @@ from rollout.engine.ledger import Connection
 from rollout.engine.rewrite.description import Description, ident
 
 NOT_VALID_OF_PARTITIONED = 180000  # the first version in which a partitioned table's foreign key may be NOT VALID
+# Roles that a view over the table would refuse what the table allows: it asks for SELECT on all of its columns.
+HALF = """
+SELECT DISTINCT CASE g.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(g.grantee)::text END AS role
+FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+CROSS JOIN LATERAL aclexplode(array_cat(c.relacl, a.attacl)) AS g
+WHERE c.oid = %(oid)s::regclass AND g.privilege_type IN ('SELECT', 'UPDATE', 'DELETE') AND g.grantee <> c.relowner
+    AND EXISTS (
+        SELECT FROM pg_attribute AS o
+        WHERE o.attrelid = c.oid AND o.attnum > 0 AND NOT o.attisdropped AND NOT has_column_privilege(
+            CASE g.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(g.grantee) END, c.oid, o.attnum, 'SELECT'
+        )
+    )
+ORDER BY 1
+"""
 BYPASSES = "SELECT rolbypassrls OR rolsuper AS bypasses FROM pg_roles WHERE rolname = current_user"
 
 
@@ -38,6 +53,19 @@ def found(connection: Connection, declaration: Declaration, source: Source, tabl
         f"constraint {k.name} asks for the current user, which is the owner of the sync when that writes"
         for k in table.constraints
         if k.name not in leave and re.search(r"\b(CURRENT_USER|CURRENT_ROLE)\b", k.definition)
+    ]
+    wrong += [
+        f"foreign key {name} over a PERIOD"
+        for name, definition in [
+            *((k.name, k.definition) for k in table.constraints),
+            *((k["name"], k["definition"]) for k in table.referenced_by),
+        ]
+        if re.match(r"FOREIGN KEY \(.*\bPERIOD ", definition) and name not in leave
+    ]
+    wrong += [
+        f"{row['role']} may not read all of its columns, which the view under the old name asks of whoever uses it"
+        for row in connection.execute(HALF, {"oid": table.relation}).fetchall()
+        if row["role"] not in leave
     ]
     wrong += _partitions(connection, table, leave) + _views(connection, table, leave)
     row = connection.execute(BYPASSES).fetchone()

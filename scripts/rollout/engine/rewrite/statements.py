@@ -218,15 +218,16 @@ class Statements:
             types=[side.key_type(k) for k in side.key], arbiter=self._arbiter(),
         )  # fmt: skip
 
-    def trial(self, side: Side, rows: int) -> str:
-        """Return what writes some rows of a source into the empty shadow, as its sync would."""
+    def trial(self, side: Side, rows: int) -> list[str]:
+        """Return what writes some rows of a source into the empty shadow, and finds rows on both sides, as its sync would."""
         columns, given = [ident(c) for c in side.forward], list(side.forward.values())
         if self.shape.merged:
             columns, given = [*columns, ORIGIN], [*given, str(side.bit)]
-        return (
-            f"INSERT INTO {self.shape.target} ({', '.join(columns)}) OVERRIDING SYSTEM VALUE"
-            f" SELECT {', '.join(given)} FROM (SELECT * FROM {side.relation} LIMIT {rows}) AS s"
-        )
+        keys = ((side.relation, carry.names(side.key)), (self.shape.target, carry.names(self.shape.key)))
+        some = f"(SELECT * FROM {side.relation} LIMIT {rows}) AS s"
+        into = f"INSERT INTO {self.shape.target} ({', '.join(columns)}) OVERRIDING SYSTEM VALUE"
+        finds = [f"EXPLAIN SELECT FROM {of} AS a JOIN {of} AS b USING ({key})" for of, key in keys]
+        return [*finds, f"{into} SELECT {', '.join(given)} FROM {some}"]
 
     def compare(self, side: Side, what: str, *, reverse: bool, after: bool = False, until: bool = False) -> str:
         """Return a comparison: `what` is bound, digest, range or given; `reverse` when the target is the authority."""

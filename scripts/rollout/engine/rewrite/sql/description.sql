@@ -118,7 +118,7 @@ SELECT jsonb_build_object(
         SELECT jsonb_agg(jsonb_build_object(
             'name', x.relname, 'definition', pg_get_indexdef(i.indexrelid), 'unique', i.indisunique, 'primary', i.indisprimary,
             'valid', i.indisvalid, 'immediate', i.indimmediate, 'clustered', i.indisclustered, 'replica', i.indisreplident,
-            'plain', i.indpred IS NULL AND i.indexprs IS NULL, 'options', to_jsonb(x.reloptions),
+            'plain', i.indpred IS NULL AND i.indexprs IS NULL, 'gist', am.amname = 'gist', 'options', to_jsonb(x.reloptions),
             'constraint', (SELECT k.conname FROM pg_constraint AS k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')),
             'columns', (SELECT jsonb_agg(a.attname ORDER BY u.n) FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS u (number, n)
                 JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = u.number WHERE u.n <= i.indnkeyatts),
@@ -126,7 +126,7 @@ SELECT jsonb_build_object(
             'statistics', (SELECT jsonb_agg(jsonb_build_array(a.attnum, a.attstattarget)) FROM pg_attribute AS a
                 WHERE a.attrelid = i.indexrelid AND a.attstattarget >= 0)
         ) ORDER BY x.relname)
-        FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid
+        FROM pg_index AS i JOIN pg_class AS x ON x.oid = i.indexrelid JOIN pg_am AS am ON am.oid = x.relam WHERE i.indrelid = c.oid
     ), '[]'),
     'triggers', coalesce((
         SELECT jsonb_agg(jsonb_build_object(
