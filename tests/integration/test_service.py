@@ -23,28 +23,16 @@ from rollout.load import verify, window
 TENANT, COMPANY = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 HERE = Path(__file__).parent
 # Writes down, for each row of email_content, what its transaction said of who acts.
-<<<<<<< ours
 WITNESS = """
 CREATE TABLE acted (n int GENERATED ALWAYS AS IDENTITY, acted text[]);
 GRANT INSERT ON acted TO penguin_app;
 CREATE FUNCTION acted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     INSERT INTO public.acted (acted) SELECT array_agg(current_setting('app.' || name, true) ORDER BY n)
-=======
-WITNESS = b"""
-CREATE TABLE acted (n int GENERATED ALWAYS AS IDENTITY, acted text[]);
-GRANT INSERT ON acted TO penguin_app;
-CREATE FUNCTION acted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO acted (acted) SELECT array_agg(current_setting('app.' || name, true) ORDER BY n)
->>>>>>> theirs
     FROM unnest(ARRAY['current_tenant_id', 'current_user_id', 'session_id', 'ip_address', 'user_agent'])
         WITH ORDINALITY AS told (name, n);
     RETURN NEW;
 END $$;
-<<<<<<< ours
 CREATE TRIGGER acted BEFORE INSERT ON {} FOR EACH ROW EXECUTE FUNCTION acted();
-=======
-CREATE TRIGGER acted BEFORE INSERT ON email_content FOR EACH ROW EXECUTE FUNCTION acted();
->>>>>>> theirs
 """
 
 
@@ -105,11 +93,7 @@ def test_the_release_as_found_names_no_tenant_but_on_oltp(servers: Servers) -> N
     """It serves without being told a tenant, with one pool for all of queue, and content never hears of the tenant."""
     address, process = servers.serve("v0", "green")
     with servers.owner("content") as content:
-<<<<<<< ours
         content.execute(WITNESS.format("email_content").encode())
-=======
-        content.execute(WITNESS)
->>>>>>> theirs
     try:
         made(address, "/campaigns", {"tenant_id": TENANT, "name": "as found"})
         made(address, "/messages", {"tenant_id": TENANT, "direction": "inbound", "storage_key": "as/found"})
@@ -180,16 +164,10 @@ def test_messages_thread_in_both_directions(url: str) -> None:
 
 def test_who_acts_is_known_to_the_database(url: str, servers: Servers) -> None:
     """Each transaction names tenant, user, session, address and agent, and leaves nothing of it to the next one."""
-<<<<<<< ours
     user, release = str(uuid.uuid4()), call(url, "GET", "/version")[1]["release"]
     table = "v2.email_content" if release == "v2" else "email_content"
     with servers.owner("content") as content:
         content.execute(WITNESS.format(table).encode())
-=======
-    user = str(uuid.uuid4())
-    with servers.owner("content") as content:
-        content.execute(WITNESS)
->>>>>>> theirs
     try:
         told = {"tenant_id": TENANT, "direction": "inbound"}
         headers = {"X-User-Id": user, "X-Session-Id": "s-1", "User-Agent": "it's a test"}
@@ -202,12 +180,7 @@ def test_who_acts_is_known_to_the_database(url: str, servers: Servers) -> None:
             ]
     finally:
         with servers.owner("content") as content:
-<<<<<<< ours
             content.execute(f"DROP TRIGGER acted ON {table}; DROP FUNCTION acted(); DROP TABLE acted".encode())
-=======
-            content.execute("DROP TRIGGER acted ON email_content; DROP FUNCTION acted(); DROP TABLE acted")
-    release = call(url, "GET", "/version")[1]["release"]
->>>>>>> theirs
     with servers.owner("queue") as queue:
         names = queue.execute(
             "SELECT DISTINCT usename::text, application_name FROM pg_stat_activity"

@@ -13,11 +13,8 @@ from rollout.engine.ledger import Connection
 from rollout.engine.rewrite.making import Making
 from rollout.engine.rewrite.shape import Shape
 from rollout.engine.rewrite.statements import Statements
-<<<<<<< ours
-from rollout.engine.security import rules
-=======
 from rollout.engine.rewriting import TRIED_ROWS
->>>>>>> theirs
+from rollout.engine.security import rules
 from rollout.environment import Database
 from rollout.errors import BadInput, Failed
 from rollout.review.parts import Part, of_files, of_rename, of_rewrite, of_security

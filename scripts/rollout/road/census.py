@@ -42,10 +42,7 @@ def foreign(database: Database, names: list[str]) -> list[dict[str, Any]]:
     plan = changes.plan(database.tier)
     relations = [name for change in plan for name in change.declaration.relations]
     with ledger.connect(database) as connection:
-<<<<<<< ours
         for change in [c for c in plan if c.renames and ledger.installed(connection)]:
             relations += [table.old for table in renaming.exchanged(connection, change.name)]
-=======
->>>>>>> theirs
         values = {"app_roles": database.app_roles, "names": names, "relations": relations}
         return connection.execute(SQL.read_bytes(), values).fetchall()
