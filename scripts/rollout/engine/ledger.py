@@ -43,12 +43,17 @@ def connect(database: Database, application_name: str = "rollout") -> Iterator[C
         raise Failed(
             f"{database.host} does not answer: {reason}", next="look at its log, then repeat the command"
         ) from None
+    speak_plainly(connection)
+    with connection:
+        yield connection
+
+
+def speak_plainly(connection: Connection) -> None:
+    """Set a new connection up for the engine's statements."""
     # Statements that psycopg prepares by itself would take ours with them when it forgets them (engine/rewrite/description.py).
     connection.prepare_threshold = None
     # Keys are bound and read as text: it has to mean one thing, whatever the server's defaults are.
     connection.execute("SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET extra_float_digits = 3")
-    with connection:
-        yield connection
 
 
 def install(connection: Connection, fence: Fence) -> None:

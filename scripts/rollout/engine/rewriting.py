@@ -96,7 +96,9 @@ class Rewriting(Acting):
         swapped, statements = self.stage() == "swapped", self.statements
         taken_back = 0 if swapped else comparison.take_back(self.connection, statements, self.fence)
         stalls = self.note(armed=True) if note else Stalls()
-        result = comparison.full(self.connection, statements, self.settings, self.report, reverse=swapped)
+        result = comparison.full(
+            self.connection, statements, self.fence, self.settings, self.report, reverse=swapped, stands=note
+        )
         self.refuse_difference(result.differing, discard=not swapped)
         return result.to_dict() | {"taken_back": taken_back} | ({"noting": stalls.to_dict()} if note else {})
 
