@@ -62,6 +62,11 @@ class Pace:
             return f" ({'held' if self.brake.holding and self.stands else 'slowed'} by {self.brake.why})"
         return ""
 
+    @property
+    def standing(self) -> bool:
+        """Return whether no chunk may begin."""
+        return self.stands and (self._pause is not None or self.brake.holding)
+
     def wait(self, say: Callable[[str], None]) -> None:
         """Return when the next chunk may begin: neither paused nor held. `say`: hears a note at once, then each SAY_SECONDS.
 
@@ -70,7 +75,7 @@ class Pace:
         held = 0.0
         said: float | None = None
         self._look(say)
-        while self.stands and (self._pause or self.brake.holding):
+        while self.standing:
             now = time.monotonic()
             if said is None or now - said >= SAY_SECONDS:
                 said = now

@@ -20,7 +20,9 @@ from rollout.engine.rewrite.statements import Statements
 
 DIFFERENCES_MAX = 20
 STEP_ROWS = 10_000  # between two sampled bounds, about: a range is some of these steps
-STEP_ROWS_MAX = 100_000  # of a table so large that STEPS_MAX do not reach; of one larger than that the rows are counted off
+STEP_ROWS_MAX = (
+    100_000  # of a table so large that STEPS_MAX do not reach; of one larger than that the rows are counted off
+)
 STEP_PAGES = 10  # sampled for each step: they stand close enough to its tenths for ranges to be of like size
 STEPS_MAX = 2_000
 ONE_INSTANT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
@@ -36,9 +38,13 @@ class Ranges:
         """`reverse`: the target is the authority. `beside`: a second connection, and a thread for it."""
         self._connection, self._beside = connection, beside
         self._query = cache(
-            lambda what, after, until: statements.compare(side, what, reverse=reverse, after=after, until=until).encode()
+            lambda what, after, until: statements.compare(
+                side, what, reverse=reverse, after=after, until=until
+            ).encode()
         )
-        self._step, self._bounds = self._sample(statements.shape.target if reverse else side.relation)
+        authority = statements.shape.target if reverse else side.relation
+        self._step, keys = sample(connection, self._query("sample", False, False), authority)
+        self._bounds = deque(keys)
 
     def next(self, after: str | None, limit: int, *, together: bool) -> tuple[str | None, int, list[str]]:
         """Compare about `limit` rows behind `after`, read in one snapshot; `together`: its sides at the same time.
@@ -49,7 +55,9 @@ class Ranges:
             self._connection.execute(ONE_INSTANT)
             until = self._until(after, limit)
             values: dict[str, Any] = {"after": after, "until": until, "most": DIFFERENCES_MAX}
-            queries = [self._query(what, after is not None, until is not None) for what in ("authority", "shadow", "range")]
+            queries = [
+                self._query(what, after is not None, until is not None) for what in ("authority", "shadow", "range")
+            ]
             if self._beside and together:
                 other, executor = self._beside
                 name = _one(self._connection, b"SELECT pg_export_snapshot() AS name", {})["name"]
@@ -65,18 +73,6 @@ class Ranges:
             found = self._connection.execute(queries[2], values, prepare=False).fetchall()
         return until, int(authority["rows"]), [str(row["key"]) for row in found]
 
-    def _sample(self, authority: str) -> tuple[int, deque[str]]:
-        """Return how many rows lie between two bounds, about, and the bounds; none of a table of a few steps or unknown size."""
-        size = _one(self._connection, statement("table_size"), {"relation": authority})
-        rows, pages = int(size["rows"] or 0), int(size["pages"] or 0)
-        step = max(STEP_ROWS, rows // STEPS_MAX)
-        if rows < 2 * STEP_ROWS or step > STEP_ROWS_MAX or not pages:
-            return step, deque()
-        share = min(1.0, rows / step * STEP_PAGES / pages)
-        values = {"percent": 100 * share, "every": max(1, round(step * share))}
-        found = self._connection.execute(self._query("sample", False, False), values, prepare=False).fetchall()
-        return step, deque(str(row["key"]) for row in found)
-
     def _until(self, after: str | None, limit: int) -> str | None:
         """Return where a range of about so many rows ends, None for the last one."""
         bound = None
@@ -89,6 +85,21 @@ class Ranges:
             self._query("bound", after is not None, False), {"after": after, "limit": limit}, prepare=False
         ).fetchone()
         return str(row["until"]) if row else None
+
+
+def sample(connection: Connection, query: bytes, relation: str) -> tuple[int, list[str]]:
+    """Return how many rows lie between two bounds, about, and the bounds; none of a table of a few steps or unknown size.
+
+    `query`: `sample` of compare.sql.j2.
+    """
+    size = _one(connection, statement("table_size"), {"relation": relation})
+    rows, pages = int(size["rows"] or 0), int(size["pages"] or 0)
+    step = max(STEP_ROWS, rows // STEPS_MAX)
+    if rows < 2 * STEP_ROWS or step > STEP_ROWS_MAX or not pages:
+        return step, []
+    share = min(1.0, rows / step * STEP_PAGES / pages)
+    values = {"percent": 100 * share, "every": max(1, round(step * share))}
+    return step, [str(row["key"]) for row in connection.execute(query, values, prepare=False).fetchall()]
 
 
 def _one(connection: Connection, query: bytes, values: dict[str, Any]) -> dict[str, Any]:

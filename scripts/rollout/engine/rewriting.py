@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rollout.engine import chunks, comparison, indexes, ledger, notes
+from rollout.engine import chunks, comparison, indexes, ledger, notes, ranges
 from rollout.engine.acting import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE, Acting
 from rollout.engine.locks import Stalls
 from rollout.engine.rewrite import making
@@ -79,13 +79,19 @@ class Rewriting(Acting):
         return copies
 
     def _copy(self, statements: Statements, side: Side) -> chunks.Work:
-        careful, quick = (
-            (statements.copy(side, after=False, quick=q).encode(), statements.copy(side, after=True, quick=q).encode())
-            for q in (False, True)
-        )
+        def pair(*, quick: bool, bounded: bool) -> tuple[bytes, bytes]:
+            first, further = (statements.copy(side, after=a, quick=quick, bounded=bounded) for a in (False, True))
+            return first.encode(), further.encode()
+
+        merged = statements.shape.merged
+        sample = statements.compare(side, "sample", reverse=False).encode()
         return chunks.Work(
-            self.change.name, f"copy_{side.source_name}", careful, None if statements.shape.merged else quick,
-            [side.relation, statements.shape.target],
+            self.change.name, f"copy_{side.source_name}", pair(quick=False, bounded=False),
+            None if merged else pair(quick=True, bounded=False), [side.relation, statements.shape.target],
+            chunks.Division(
+                lambda: ranges.sample(self.connection, sample, side.relation)[1], pair(quick=False, bounded=True),
+                None if merged else pair(quick=True, bounded=True),
+            ),
         )  # fmt: skip
 
     def compare(self, *, note: bool) -> dict[str, Any]:
