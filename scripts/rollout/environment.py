@@ -107,6 +107,8 @@ class Settings(_Strict):
     stall_budget_once_ms: int
     lock_attempts_max: int
     chunk_target_ms: int
+    copy_lanes: Annotated[int, Field(ge=1, le=8)]
+    compare_connections: Annotated[int, Field(ge=1, le=2)]
     blocker_transaction_max_seconds: Seconds
     blocker_wait_max_seconds: Seconds
     terminate_blockers: bool

@@ -18,7 +18,7 @@ from rollout.environment import Database, Settings
 
 NAME = "001_rewrite"
 SETTINGS = {"stall_budget_total_ms": 5000, "stall_budget_once_ms": 300, "lock_attempts_max": 30, "chunk_target_ms": 20,
-            "blocker_transaction_max_seconds": 1.0}  # fmt: skip
+            "compare_connections": 2, "blocker_transaction_max_seconds": 1.0}  # fmt: skip
 
 
 @dataclass

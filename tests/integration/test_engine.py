@@ -22,7 +22,7 @@ from rollout.errors import Failed, Fenced, Refused
 
 CHANGES = {"content": "002_content_consolidation", "queue": "003_queue_partitioning"}
 SETTINGS = {"stall_budget_total_ms": 5000, "stall_budget_once_ms": 300, "lock_attempts_max": 30, "chunk_target_ms": 20,
-            "blocker_transaction_max_seconds": 1.0, "blocker_wait_max_seconds": 1.0}  # fmt: skip
+            "compare_connections": 2, "blocker_transaction_max_seconds": 1.0, "blocker_wait_max_seconds": 1.0}  # fmt: skip
 # The same rows seen from both sides, whichever of the two is the authority now.
 SIDES = {
     "queue": ["SELECT id, queue_name, status, payload, created, updated FROM {old}.jobs",

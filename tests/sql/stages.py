@@ -11,7 +11,7 @@ from rollout.engine.stages import Stages
 from rollout.environment import Settings
 
 SETTINGS = {"stall_budget_total_ms": 5000, "stall_budget_once_ms": 300, "lock_attempts_max": 50, "chunk_target_ms": 20,
-            "blocker_transaction_max_seconds": 1.0}  # fmt: skip
+            "compare_connections": 2, "blocker_transaction_max_seconds": 1.0}  # fmt: skip
 
 
 class Change:
@@ -37,7 +37,10 @@ class Change:
         """Compare both sides whole and return (rows compared, keys that differ)."""
         stages = self.stages
         swapped = stages.stage() == "swapped"
-        found = comparison.full(stages.connection, stages.statements, stages.settings, lambda *_: None, reverse=swapped)
+        fence = ledger.Fence("run", 1)
+        found = comparison.full(
+            stages.connection, stages.statements, fence, stages.settings, lambda *_: None, reverse=swapped
+        )
         return found.rows, [key.partition(": ")[2] for key in found.differing]
 
     def close(self) -> None:

@@ -100,6 +100,8 @@ def environment(tmp_path: Path, socket_address: str = "127.0.0.1:1", **settings:
         "stall_budget_once_ms": 100,
         "lock_attempts_max": 5,
         "chunk_target_ms": 40,
+        "copy_lanes": 1,
+        "compare_connections": 2,
         "blocker_transaction_max_seconds": 5,
         "traffic_steps_percent": [10, 25, 50],
         "gate_window_seconds": 0.2,

@@ -9,6 +9,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
+from rollout.engine import ledger
 from rollout.engine.ledger import Connection
 
 SQL = Path(__file__).parent / "sql"
@@ -18,6 +19,14 @@ STATEMENT_TIMEOUT_MS = 2_000  # who looks on must not become a long transaction 
 def statement(name: str) -> bytes:
     """Return the text of `sql/<name>.sql`."""
     return (SQL / f"{name}.sql").read_bytes()
+
+
+def another(connection: psycopg.Connection[Any], suffix: str) -> Connection:
+    """Return a new connection that does the same work as the first one: as `ledger.connect` makes it; raise psycopg.Error."""
+    second = beside(connection, suffix)
+    second.execute("SET statement_timeout TO DEFAULT")
+    ledger.speak_plainly(second)
+    return second
 
 
 def beside(connection: psycopg.Connection[Any], suffix: str) -> Connection:

@@ -1,6 +1,6 @@
 """Comparing authority and shadow: every key range in one snapshot, then only what was written since.
 
-Both sides stand in one database and the sync runs in the writer's own transaction, so one statement sees both at the
+Both sides stand in one database and the sync runs in the writer's own transaction, so one snapshot sees both at the
 same instant: a difference is a difference, never a write in flight. A range is compared by count and by an order-independent
 sum of row hashes, through the mapping and in the direction of the sync; only a range that differs is compared row by row.
 """
@@ -8,24 +8,27 @@ sum of row hashes, through the mapping and in the direction of the sync; only a 
 from __future__ import annotations
 
 import time
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
-from psycopg import Cursor
+import psycopg
 
 from rollout.engine import ledger
 from rollout.engine.chunks import Report
 from rollout.engine.chunksize import ChunkSize
+from rollout.engine.companion import another
 from rollout.engine.ledger import Connection, Fence
-from rollout.engine.rewrite.shape import Side
+from rollout.engine.pace import Pace
+from rollout.engine.ranges import DIFFERENCES_MAX, Ranges
 from rollout.engine.rewrite.statements import Statements
 from rollout.environment import Settings
 from rollout.errors import Failed
 
-DIFFERENCES_MAX = 20
 DIRTY_UNDER_LOCK_MAX = 200
-FIRST_RANGE, LARGEST_RANGE = 5_000, 100_000
+FIRST_RANGE, LARGEST_RANGE = 10_000, 500_000
+RANGE_CHUNKS = 3  # chunk_target_ms that a range takes: nobody waits for it, since it locks nothing
 LEFT = "SELECT count(*) AS n FROM (SELECT FROM rollout.dirty WHERE change = %s LIMIT %s) AS notes"
 DIRTY_BATCH = 5_000
 DIRTY_PASSES_MAX = 10_000
@@ -50,36 +53,67 @@ class Compared:
     rows: int = 0
     seconds: float = 0.0
     differing: list[str] = field(default_factory=list)
+    pace: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-native values."""
-        return {"rows": self.rows, "seconds": round(self.seconds, 3), "differing": self.differing[:DIFFERENCES_MAX]}
+        return {"rows": self.rows, "seconds": round(self.seconds, 3), "differing": self.differing[:DIFFERENCES_MAX],
+                "pace": self.pace}  # fmt: skip
 
 
 def full(
-    connection: Connection, statements: Statements, settings: Settings, report: Report, *, reverse: bool
-) -> Compared:
-    """Compare everything, range by range, each in its own short read-only transaction; `reverse`: the target is the authority."""
-    result, started = Compared(), time.monotonic()
-    for side in statements.shape.sides:
-        size, after = ChunkSize(settings.chunk_target_ms, first=FIRST_RANGE, largest=LARGEST_RANGE), None
-        ranges = _Ranges(connection, statements, side, reverse=reverse)
-        rows_of_side = 0
-        while True:
-            range_started = time.monotonic()
-            until, rows, differing = ranges.next(after, size.limit)
-            rows_of_side += rows
-            result.rows += rows
-            result.differing += [f"{side.source_name}: {key}" for key in differing][
-                : DIFFERENCES_MAX - len(result.differing)
-            ]
-            report(f"compare_{side.source_name}", rows_of_side, result.rows / max(time.monotonic() - started, 1e-6))
-            if until is None:
-                break
-            after = until
-            size.took(time.monotonic() - range_started)
+    connection: Connection, statements: Statements, fence: Fence, settings: Settings, report: Report, *,
+    reverse: bool, stands: bool = True,
+) -> Compared:  # fmt: skip
+    """Compare everything, range by range, each in its own short read-only transaction; `reverse`: the target is the authority.
+
+    It slows down under pain as a copy does. `stands`: it stands still like one as well, for a pause or under much pain, and
+    raises Fenced or Refused like one (see `Pace.wait`).
+    """
+    shape, result, started = statements.shape, Compared(), time.monotonic()
+    relations = [*(side.old if reverse else side.relation for side in shape.sides), shape.target]
+    with ExitStack() as stack:
+        pace = stack.enter_context(Pace(connection, shape.change, fence, settings, relations, stands=stands))
+        beside = _beside(connection, settings, stack)
+        for side in shape.sides:
+            size = ChunkSize(RANGE_CHUNKS * settings.chunk_target_ms, first=FIRST_RANGE, largest=LARGEST_RANGE)
+            after, rows_of_side = None, 0
+            ranges = Ranges(connection, statements, side, reverse=reverse, beside=beside)
+
+            def say(note: str, name: str = side.source_name) -> None:
+                busy = max(1e-6, time.monotonic() - started - pace.paused_seconds)
+                report(f"compare_{name}{note}", rows_of_side, result.rows / busy)  # noqa: B023  (called in its own round)
+
+            while True:
+                pace.wait(say)
+                range_started = time.monotonic()
+                # What is second stands still first.
+                until, rows, differing = ranges.next(after, size.limit, together=not pace.brake.why)
+                seconds = time.monotonic() - range_started
+                rows_of_side, result.rows = rows_of_side + rows, result.rows + rows
+                result.differing += [f"{side.source_name}: {key}" for key in differing][
+                    : DIFFERENCES_MAX - len(result.differing)
+                ]
+                say(pace.note)
+                if until is None:
+                    break
+                after = until
+                size.took(seconds)
+                pace.rest(seconds)
+        result.pace = pace.to_dict()
     result.seconds = time.monotonic() - started
     return result
+
+
+def _beside(connection: Connection, settings: Settings, stack: ExitStack) -> tuple[Connection, Executor] | None:
+    """Return a second connection and a thread for it, where the settings say so and the server has one left."""
+    if (settings.stated("compare_connections") or 1) < 2:
+        return None
+    try:
+        second = stack.enter_context(another(connection, "compare"))
+    except psycopg.Error:
+        return None
+    return second, stack.enter_context(ThreadPoolExecutor(1, "compare"))
 
 
 def given(statements: Statements) -> list[tuple[str, bytes]]:
@@ -150,29 +184,3 @@ def shrink_dirty(connection: Connection, statements: Statements, fence: Fence) -
 def source_of(work: str) -> str:
     """Return the relation that a work such as copy_public.jobs or compare_public.jobs is about."""
     return work.partition("_")[2]
-
-
-class _Ranges:
-    """The comparison of one source, range by range; its statements are written once."""
-
-    def __init__(self, connection: Connection, statements: Statements, side: Side, *, reverse: bool) -> None:
-        self._connection = connection
-        self._query = cache(
-            lambda what, after, until: statements.compare(side, what, reverse=reverse, after=after, until=until).encode()
-        )
-
-    def next(self, after: str | None, limit: int) -> tuple[str | None, int, list[str]]:
-        """Return the last key of the range behind `after` (None: it was the last one), its rows and the keys that differ."""
-        begun = after is not None
-        values: dict[str, Any] = {"after": after, "limit": limit, "most": DIFFERENCES_MAX}
-        row = self._ask("bound", begun, False, values).fetchone()
-        values["until"] = until = str(row["until"]) if row else None
-        row = self._ask("digest", begun, until is not None, values).fetchone()
-        assert row is not None
-        if row["equal"]:
-            return until, int(row["rows"]), []
-        found = self._ask("range", begun, until is not None, values).fetchall()
-        return until, int(row["rows"]), [str(r["key"]) for r in found]
-
-    def _ask(self, what: str, after: bool, until: bool, values: dict[str, Any]) -> Cursor[dict[str, Any]]:
-        return self._connection.execute(self._query(what, after, until), values, prepare=False)

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,18 @@ def connect(database: Database, application_name: str = "rollout") -> Iterator[C
         raise Failed(
             f"{database.host} does not answer: {reason}", next="look at its log, then repeat the command"
         ) from None
+    speak_plainly(connection)
+    with connection:
+        yield connection
+
+
+def speak_plainly(connection: Connection) -> None:
+    """Set a new connection up for the engine's statements."""
     # Statements that psycopg prepares by itself would take ours with them when it forgets them (engine/rewrite/description.py).
     connection.prepare_threshold = None
     connection.execute(SESSION)
     if connection.info.server_version >= TRANSACTION_TIMEOUT:
         connection.execute("SET transaction_timeout = 0")
-    with connection:
-        yield connection
 
 
 def install(connection: Connection, fence: Fence) -> None:
@@ -159,6 +165,24 @@ def checkpoint(connection: Connection, change: str, work: str) -> dict[str, Any]
         "SELECT last_key, rows, finished FROM rollout.checkpoints WHERE change = %s AND work = %s", (change, work)
     ).fetchone()
     return row or {"last_key": None, "rows": 0, "finished": False}
+
+
+def lanes(connection: Connection, change: str, work: str) -> list[dict[str, Any]]:
+    """Return the checkpoints of a piece of work, one a lane: work (its name), last_key, until_key, rows, finished; or none."""
+    return connection.execute(
+        "SELECT work, last_key, until_key, rows, finished FROM rollout.checkpoints"
+        " WHERE change = %(c)s AND %(w)s IN (work, lane_of) ORDER BY length(work), work",
+        {"c": change, "w": work},
+    ).fetchall()
+
+
+def divide(connection: Connection, change: str, work: str, bounds: list[str]) -> None:
+    """Divide work that has not begun into lanes, one more than there are bounds."""
+    for number, (begin, end) in enumerate(pairwise([None, *bounds, None]), 1):
+        connection.execute(
+            "INSERT INTO rollout.checkpoints (change, work, last_key, until_key, lane_of) VALUES (%s, %s, %s, %s, %s)",
+            (change, work if begin is None else f"{work}/{number}", begin, end, None if begin is None else work),
+        )
 
 
 def advance(connection: Connection, change: str, work: str, last_key: str | None, rows: int) -> None:

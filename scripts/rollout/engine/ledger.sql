@@ -55,6 +55,10 @@ CREATE TABLE IF NOT EXISTS rollout.checkpoints (
     finished boolean NOT NULL DEFAULT false,
     PRIMARY KEY (change, work)
 );
+ALTER TABLE rollout.checkpoints ADD COLUMN IF NOT EXISTS until_key text;
+COMMENT ON COLUMN rollout.checkpoints.until_key IS 'where a lane of a copy ends, that key included; null: at the last key';
+ALTER TABLE rollout.checkpoints ADD COLUMN IF NOT EXISTS lane_of text;
+COMMENT ON COLUMN rollout.checkpoints.lane_of IS 'the work of which this is a further lane; its first last_key is where the one before it ends';
 COMMENT ON TABLE rollout.checkpoints IS 'the last committed chunk of each copy; written with the chunk itself';
 
 CREATE TABLE IF NOT EXISTS rollout.rejects (

@@ -25,10 +25,15 @@ class Pace:
     """The pace of one piece of work, as a context manager. `note` says what slows it now, for the line of progress."""
 
     def __init__(
-        self, connection: Connection, change: str, fence: Fence, settings: Settings, relations: Sequence[str]
-    ) -> None:
-        """`relations`: `schema.name`, authority first and shadow; `connection` commits by itself."""
+        self, connection: Connection, change: str, fence: Fence, settings: Settings, relations: Sequence[str], *,
+        stands: bool = True,
+    ) -> None:  # fmt: skip
+        """`relations`: `schema.name`, authority first and shadow; `connection` commits by itself.
+
+        `stands`: it stands still for a pause or under much pain; else it only slows down.
+        """
         self.connection, self.change, self.fence, self.settings = connection, change, fence, settings
+        self.stands = stands
         self.brake = Brake()
         self.paused_seconds = 0.0
         self._sampler = Sampler(connection, change, relations, settings)
@@ -54,8 +59,13 @@ class Pace:
         if self._pause:
             return f" ({self._pause})"
         if self.brake.why:
-            return f" ({'held' if self.brake.holding else 'slowed'} by {self.brake.why})"
+            return f" ({'held' if self.brake.holding and self.stands else 'slowed'} by {self.brake.why})"
         return ""
+
+    @property
+    def standing(self) -> bool:
+        """Return whether no chunk may begin."""
+        return self.stands and (self._pause is not None or self.brake.holding)
 
     def wait(self, say: Callable[[str], None]) -> None:
         """Return when the next chunk may begin: neither paused nor held. `say`: hears a note at once, then each SAY_SECONDS.
@@ -65,7 +75,7 @@ class Pace:
         held = 0.0
         said: float | None = None
         self._look(say)
-        while self._pause or self.brake.holding:
+        while self.standing:
             now = time.monotonic()
             if said is None or now - said >= SAY_SECONDS:
                 said = now
@@ -100,7 +110,7 @@ class Pace:
             return
         self.brake.press(self._sampler.readings(), now - self._looked if self._looked is not None else 0.0)
         self._looked = now
-        self._pause = controls.paused(self.connection, self.change)
+        self._pause = controls.paused(self.connection, self.change) if self.stands else None
         for setting, why in self._sampler.unknown().items():
             name = MEASURES[setting][0]
             if name not in self._said:

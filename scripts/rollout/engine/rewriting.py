@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from rollout.engine import chunks, comparison, indexes, ledger, notes
+from rollout.engine import chunks, comparison, indexes, ledger, notes, ranges
 from rollout.engine.acting import ACCESS_EXCLUSIVE, SHARE_ROW_EXCLUSIVE
 from rollout.engine.kinds import Kind
 from rollout.engine.locks import Stalls
@@ -114,13 +114,19 @@ class Rewriting(Kind):
         return copies
 
     def _copy(self, statements: Statements, side: Side) -> chunks.Work:
-        careful, quick = (
-            (statements.copy(side, after=False, quick=q).encode(), statements.copy(side, after=True, quick=q).encode())
-            for q in (False, True)
-        )
+        def pair(*, quick: bool, bounded: bool) -> tuple[bytes, bytes]:
+            first, further = (statements.copy(side, after=a, quick=quick, bounded=bounded) for a in (False, True))
+            return first.encode(), further.encode()
+
+        merged = statements.shape.merged
+        sample = statements.compare(side, "sample", reverse=False).encode()
         return chunks.Work(
-            self.change.name, f"copy_{side.source_name}", careful, None if statements.shape.merged else quick,
-            [side.relation, statements.shape.target],
+            self.change.name, f"copy_{side.source_name}", pair(quick=False, bounded=False),
+            None if merged else pair(quick=True, bounded=False), [side.relation, statements.shape.target],
+            chunks.Division(
+                lambda: ranges.sample(self.connection, sample, side.relation)[1], pair(quick=False, bounded=True),
+                None if merged else pair(quick=True, bounded=True),
+            ),
         )  # fmt: skip
 
     def compare(self, *, note: bool) -> dict[str, Any]:
@@ -131,7 +137,9 @@ class Rewriting(Kind):
         swapped, statements = self.stage() == "swapped", self.statements
         taken_back = 0 if swapped else comparison.take_back(self.connection, statements, self.fence)
         stalls = self.note(armed=True) if note else Stalls()
-        result = comparison.full(self.connection, statements, self.settings, self.report, reverse=swapped)
+        result = comparison.full(
+            self.connection, statements, self.fence, self.settings, self.report, reverse=swapped, stands=note
+        )
         self.refuse_difference(result.differing, discard=not swapped)
         return result.to_dict() | {"taken_back": taken_back} | ({"noting": stalls.to_dict()} if note else {})
 

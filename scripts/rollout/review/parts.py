@@ -213,12 +213,14 @@ def _compare(change: Change, statements: Statements) -> Iterator[Part]:
 def _ranges(statements: Statements, *, reverse: bool) -> Iterator[Part]:
     """Compare range by range; the first one has no key to begin behind, the last one none to end at."""
     for side in statements.shape.sides:
-        ranges = [("bound", False), ("bound", True), ("digest", True), ("range", True)]
+        ranges = [("bound", False), ("bound", True), ("sample", False)]
+        ranges += [("authority", True), ("shadow", True), ("range", True)]
         said = [
-            bound(statements.compare(side, what, reverse=reverse, after=after, until=what != "bound"))
+            bound(statements.compare(side, what, reverse=reverse, after=after, until=what not in ("bound", "sample")))
             for what, after in ranges
         ]
-        note = f"Of {side.source_name}: where a range of keys ends, whether both sides agree in it, and if not, where."
+        note = f"Of {side.source_name}: where a range of keys ends, or a sample of such keys; each side of it, both in one"
+        note += " snapshot; and if they differ, where."
         yield Part("compare, swapped" if reverse else "compare", note, said)
 
 

@@ -211,10 +211,13 @@ class Statements:
             ))  # fmt: skip
         return made
 
-    def copy(self, side: Side, *, after: bool, quick: bool = False) -> str:
-        """Return one chunk of a source's copy; `quick`: without looking at the unique keys for each row, see chunks.Work."""
+    def copy(self, side: Side, *, after: bool, quick: bool = False, bounded: bool = False) -> str:
+        """Return one chunk of a source's copy; `quick`: without looking at the unique keys for each row, see chunks.Work.
+
+        `bounded`: of a lane with an end, %(until)s.
+        """
         return render_bound(
-            "copy.sql.j2", shape=self.shape, side=side, after=after, quick=quick,
+            "copy.sql.j2", shape=self.shape, side=side, after=after, quick=quick, bounded=bounded,
             types=[side.key_type(k) for k in side.key], arbiter=self._arbiter(),
         )  # fmt: skip
 
