@@ -28,7 +28,7 @@ def load(
     c: Context, users: str = "", minutes: str = "1", processes: str = "1", expect_workers: str = "0", env: str = "sandbox",
     confirm: str = "", debug: bool = False,
 ) -> None:  # fmt: skip
-    """Have many users use the application, and keep what was reached for the checklist."""
+    """Have many users use the application; keep what was reached."""
     if not users:
         raise BadInput("no number of users", next="invoke load --users 200 --minutes 2")
     counts = {flag: number(flag, value) for flag, value in

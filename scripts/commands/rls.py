@@ -18,7 +18,10 @@ from rollout.review.scaffold import choice
 @task(help={"env": ENV, "tier": "oltp, content, queue or olap; default: all", "json": JSON, "debug": DEBUG})
 @told
 def report(c: Context, env: str = "sandbox", tier: str = "", json: bool = False, debug: bool = False) -> None:
-    """Say of every relation whether it shows a tenant its own rows alone; exit 1 when one does not."""
+    """Say of each relation whether it is bound to its tenant.
+
+    Exit 1 when one does not.
+    """
     tiers = [choice("tier", tier, TIERS)] if tier else list(TIERS)
     lines = row_security.of(environment.load(env), tiers)
     failing = [line for line in lines if line["verdict"] == "fail"]

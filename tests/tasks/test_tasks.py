@@ -66,7 +66,7 @@ def test_short_flags_stay() -> None:
     assert {key: short("deploy").get(key) for key in "epd"} == {"e": "env", "p": "phase", "d": "dry-run"}
     for name in ("finalize", "rollback"):
         assert {key: short(name).get(key) for key in "ed"} == {"e": "env", "d": "dry-run"}
-    assert short("status")["e"] == short("checklist")["e"] == "env"
+    assert short("status")["e"] == short("checklist.show")["e"] == "env"
     for name in ("plan", "lint", "render", "revert", "discard", "pause", "resume"):
         assert short(f"change.{name}")["e"] == "env"
         assert name == "plan" or short(f"change.{name}")["c"] == "change"
