@@ -63,14 +63,17 @@ class Renaming(Kind):
 
     def make(self) -> dict[str, Any]:
         """Refuse what cannot be carried; make the new schema, which new clients may then look into."""
+        # Reading the catalogue of many tables takes longer than a lock may be held; nothing is locked for it.
+        self._refuse()
+        found = tables(self.connection, self.change)
+        grantees = dict.fromkeys(str(g["grantee"]) for table in found for g in table.grants)
+        made: list[str] = []
+        for schema in dict.fromkeys(ident(versioned(table.schema_, "v2")) for table in found):
+            made.append(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            made += [f"GRANT USAGE ON SCHEMA {schema} TO {grantee}" for grantee in grantees]
 
         def make() -> None:
-            self._refuse()
-            found = tables(self.connection, self.change)
-            grantees = dict.fromkeys(str(g["grantee"]) for table in found for g in table.grants)
-            for schema in dict.fromkeys(versioned(table.schema_, "v2") for table in found):
-                self.run([f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}"])
-                self.run([f"GRANT USAGE ON SCHEMA {ident(schema)} TO {grantee}" for grantee in grantees])
+            self.run(made)
             ledger.keep_renames(self.connection, self.change.name, {})
 
         return self.locked("expand", "expanded", SHARE_ROW_EXCLUSIVE, before=make)
