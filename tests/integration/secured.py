@@ -96,13 +96,13 @@ class Place:
 
     def back(self, tier: str) -> None:
         """Revert every change, the last first."""
-        for change in reversed(changes.plan(tier)):
+        for change in reversed(_as_far(tier)):
             with self.stages(tier, change.name) as stages:
                 stages.revert()
 
     def home(self, tier: str) -> None:
         """Contract every change, the first first."""
-        for change in changes.plan(tier):
+        for change in _as_far(tier):
             with self.stages(tier, change.name) as stages:
                 stages.contract()
 
@@ -127,6 +127,11 @@ class Place:
     def failing(self, tier: str) -> dict[str, str]:
         """Return what of a database fails, and why."""
         return {name: line.why for name, line in self.report(tier).items() if line.verdict == "fail"}
+
+
+def _as_far(tier: str) -> list[changes.Change]:
+    """Return a tier's changes as far as row security."""
+    return [change for change in changes.plan(tier) if change.name <= CHANGE]  # by their numbers
 
 
 def whose(relation: Relation) -> str:

@@ -33,7 +33,8 @@ class Tier:
     def __init__(self, server: Server, tier: str) -> None:
         self.name = server.database(tier)
         self.changes = [Change(tier, change.name, server, self.name) for change in changes.plan(tier)]
-        self.changes = [c for c in self.changes if c.change.name <= NAME]
+        # Without row security: what is tried here is what the trail does, under any tenant and none.
+        self.changes = [c for c in self.changes if c.change.name <= NAME and not c.change.secures]
         self.trail = next(c for c in self.changes if c.change.name == NAME)
         self.app = psycopg.connect(server.conninfo(self.name, "penguin_app"), autocommit=True)
         self.root = superuser(server.port, self.name)
@@ -168,8 +169,7 @@ def test_each_write_once_in_every_state(tier: Callable[[str], Tier]) -> None:
 def test_half_a_swap_is_taken_back_or_goes_on(tier: Callable[..., Tier], stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed between two relations, the same command goes on, and a revert takes back as much as there is."""
     olap = tier("olap", "expand")
-    auditing = olap.trail.stages._audit
-    assert auditing is not None
+    auditing: Any = olap.trail.stages._do
     really, calls = auditing._locked, []
 
     def killed(*given: Any) -> Any:
@@ -220,7 +220,7 @@ def test_nobody_edits_the_log(server: Server, tier: Callable[[str], Tier]) -> No
     queue.root.execute("GRANT UPDATE ON audit_log_enhanced TO penguin_app")
     queue.trail.stage("revert")  # which is never refused
     with pytest.raises(psycopg.errors.RaiseException, match="UPDATE of penguin_app"):
-        queue.trail.stages._audit.verify("swap")  # type: ignore[union-attr]
+        queue.trail.stages._do.verify("swap")
 
 
 def test_an_open_transaction_is_never_missed(server: Server, tier: Callable[[str], Tier]) -> None:

@@ -555,7 +555,7 @@ def test_what_refuses(place: Place) -> None:
                     with pytest.raises(Refused, match=told):
                         stages.swap()
                     with pytest.raises(Refused, match=told):
-                        stages._secure.look()
+                        stages._do.make()
             finally:
                 root.execute(mended.encode())
     conninfo = place.databases[tier].conninfo().replace("penguin_rollout", APP)

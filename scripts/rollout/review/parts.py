@@ -24,7 +24,7 @@ ALONE = "Each in a transaction of its own."
 OUTSIDE = "Outside a transaction; what is left invalid is dropped and built again."
 FORGET = "DELETE FROM rollout.dirty WHERE change = "
 # What stands for the values that the runner binds, so that the text runs and finds nothing where a key is missing.
-VALUES = {"after": "NULL", "until": "NULL", "keys": "'{}'", "limit": "500", "most": "20"}
+VALUES = {"after": "NULL", "until": "NULL", "keys": "'{}'", "limit": "500", "most": "20", "percent": "1", "every": "1000"}
 PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 
 
@@ -213,11 +213,12 @@ def _compare(change: Change, statements: Statements) -> Iterator[Part]:
 def _ranges(statements: Statements, *, reverse: bool) -> Iterator[Part]:
     """Compare range by range; the first one has no key to begin behind, the last one none to end at."""
     for side in statements.shape.sides:
-        ranges = [("bound", False), ("bound", True), ("sample", False)]
-        ranges += [("authority", True), ("shadow", True), ("range", True)]
+        ranges = [("bound", False, False), ("bound", True, False), ("sample", False, False)]
+        # A small table is one range, without a key to begin behind or to end at.
+        ranges += [(half, inside, inside) for inside in (False, True) for half in ("authority", "shadow")]
+        ranges += [("range", True, True)]
         said = [
-            bound(statements.compare(side, what, reverse=reverse, after=after, until=what not in ("bound", "sample")))
-            for what, after in ranges
+            bound(statements.compare(side, what, reverse=reverse, after=after, until=until)) for what, after, until in ranges
         ]
         note = f"Of {side.source_name}: where a range of keys ends, or a sample of such keys; each side of it, both in one"
         note += " snapshot; and if they differ, where."

@@ -1,0 +1,137 @@
+"""Breaking the thing makes its item fail: on four real databases with row security and the audit trail switched on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from memorystore import MemoryStore, as_store
+from secured import Place
+from servers import Server, superuser
+from traffic_fakes import environment
+
+from rollout.audit import evidence
+from rollout.checklist import declared, judging, measuring
+from rollout.checklist.probe import Asked
+from rollout.engine import ledger
+from rollout.environment import TIERS, Environment
+from rollout.order import PHASES, PhaseState, RunState
+from rollout.references import scan
+
+
+class Checked:
+    """The databases, a store, and what the items say of them."""
+
+    def __init__(self, place: Place, env: Environment) -> None:
+        self.place, self.env, self.store = place, env, as_store(MemoryStore())
+
+    def item(self, name: str, *, loopback: bool = False) -> dict[str, Any]:
+        """Return an item as the checklist shows it now; `loopback`: as in an environment where that is a network."""
+        found = declared.load()
+        item = found.find(name)
+        if loopback:
+            item = item.model_copy(update={"with_": {"loopback_is_a_network": True}})
+        state = RunState(
+            run="2026-01-31T0400Z-1a2b", environment="sandbox", plan_digest="", created=datetime.now(UTC), operator="test",
+            phases={phase: PhaseState() for phase in PHASES}, facts={"references": self.references()},
+        )  # fmt: skip
+        asked = Asked(self.env, self.store, state, found, time.time() - 60, time.time() + 1)
+        return judging.judge(item, measuring.each(asked, [item], ("run", "state", "window"))[name], None)
+
+    def references(self) -> dict[str, int]:
+        """Return the fact that the step of phase 3 leaves."""
+        results = scan.scan(self.env)
+        return {"scanned_rows": sum(r.rows for r in results), "wrong_rows": sum(r.orphans + r.foreign_tenant for r in results)}
+
+    @contextmanager
+    def broken(self, tier: str, damage: str, mend: str) -> Iterator[None]:
+        """Do something as a superuser, and undo it."""
+        with superuser(self.place.server.port, self.place.databases[tier].dbname) as connection:
+            connection.execute(damage.encode())
+            yield
+            connection.execute(mend.encode())
+
+
+@pytest.fixture(scope="module")
+def checked(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Checked:
+    """Every tier swapped as far as the audit trail, and sealed."""
+    place = Place.seeded(server)
+    home: Path = tmp_path_factory.mktemp("checked")
+    env = environment(home).model_copy(update={"databases": list(place.databases.values())})
+    for tier in TIERS:
+        place.forward(tier, until="006_audit_trail")
+    found = Checked(place, env)
+    with superuser(server.port, place.databases["queue"].dbname) as connection:
+        connection.execute("UPDATE v2.jobs SET priority = priority + 1 WHERE id IN (SELECT id FROM v2.jobs LIMIT 5)")
+    for database in place.databases.values():
+        with ledger.connect(database) as connection:
+            evidence.seal(connection, found.store, database.host)
+    return found
+
+
+def test_a_policy_that_is_dropped(checked: Checked) -> None:
+    """Row security on every relation passes; without one policy it fails and names the relation."""
+    assert checked.item("rls_coverage")["verdict"] == "pass"
+    with superuser(checked.place.server.port, checked.place.databases["oltp"].dbname) as connection:
+        row = connection.execute("SELECT policyname FROM pg_policies WHERE tablename = 'campaigns' LIMIT 1").fetchone()
+        assert row
+        connection.execute(f'ALTER POLICY "{row[0]}" ON campaigns RENAME TO another'.encode())
+        shown = checked.item("rls_coverage")
+        assert shown["verdict"] == "fail" and "campaigns" in shown["observed"]
+        connection.execute(f'ALTER POLICY another ON campaigns RENAME TO "{row[0]}"'.encode())
+    assert checked.item("rls_coverage")["verdict"] == "pass"
+
+
+def test_an_audit_row_that_is_edited(checked: Checked) -> None:
+    """The trails pass as sealed; one value changed behind the triggers fails the item."""
+    assert checked.item("audit_trail")["verdict"] == "pass", checked.item("audit_trail")
+    off = "SET session_replication_role = replica; ALTER TABLE audit_log_enhanced DISABLE TRIGGER ALL;"
+    edit = "UPDATE audit_log_enhanced SET action = %s WHERE id = (SELECT min(id) FROM audit_log_enhanced)"
+    with superuser(checked.place.server.port, checked.place.databases["queue"].dbname) as connection:
+        row = connection.execute("SELECT action FROM audit_log_enhanced ORDER BY id LIMIT 1").fetchone()
+        assert row
+        leaves = connection.execute(
+            "SELECT relid::regclass::text FROM pg_partition_tree('audit_log_enhanced') WHERE isleaf"
+        ).fetchall()
+        for (leaf,) in leaves:
+            connection.execute(f"ALTER TABLE {leaf} DISABLE TRIGGER ALL".encode())
+        connection.execute(off.encode())
+        connection.execute(edit, ["edited"])
+        shown = checked.item("audit_trail")
+        assert shown["verdict"] == "fail", shown
+        assert checked.place.databases["queue"].host in shown["observed"]
+        connection.execute(edit, [row[0]])
+    assert checked.item("audit_trail")["verdict"] == "pass"
+
+
+def test_tls_that_is_off(checked: Checked) -> None:
+    """Loopback crosses no network; where it counts as one, sessions without TLS fail the item and are named."""
+    with superuser(checked.place.server.port, checked.place.databases["queue"].dbname):
+        assert checked.item("encryption")["verdict"] == "not measured"
+        shown = checked.item("encryption", loopback=True)
+        assert shown["verdict"] == "fail" and "postgres on" in shown["observed"]
+
+
+def test_a_role_that_may_too_much(checked: Checked) -> None:
+    """An application that is made superuser is found."""
+    assert checked.item("access_controls")["verdict"] == "pass", checked.item("access_controls")
+    with checked.broken("oltp", "ALTER ROLE penguin_app BYPASSRLS", "ALTER ROLE penguin_app NOBYPASSRLS"):
+        assert checked.item("access_controls")["verdict"] == "fail"
+        assert checked.item("rls_coverage")["verdict"] == "fail"
+
+
+def test_a_row_that_is_corrupted_across_databases(checked: Checked) -> None:
+    """One message whose campaign is nobody's is one reference more that is wrong."""
+    before = checked.item("cross_database")
+    orphan = "UPDATE v2.email_messages SET campaign_id = {} WHERE storage_key = (SELECT min(storage_key) FROM v2.email_messages)"
+    with superuser(checked.place.server.port, checked.place.databases["content"].dbname) as connection:
+        row = connection.execute("SELECT campaign_id FROM v2.email_messages ORDER BY storage_key LIMIT 1").fetchone()
+    was = f"'{row[0]}'" if row and row[0] else "NULL"
+    with checked.broken("content", orphan.format("gen_random_uuid()"), orphan.format(was)):
+        after = checked.item("cross_database")
+    assert after["verdict"] == "fail" and after["value"] >= before["value"] + 1
