@@ -5,30 +5,14 @@ Each is written beside its undo: the swap's list and the revert's are made toget
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
 from rollout.engine.declaration import Declaration
-from rollout.engine.rewrite import carry, resolve
+from rollout.engine.rewrite import carry, resolve, views
 from rollout.engine.rewrite.description import Description, Trigger, ident, split
+from rollout.engine.rewrite.exchanged import Exchange, Say
 from rollout.engine.rewrite.shape import Shape, Side, versioned
 from rollout.errors import BadInput
 
 STATES = {"O": "ENABLE", "A": "ENABLE ALWAYS", "R": "ENABLE REPLICA"}
-Say = Callable[[str], None]
-
-
-@dataclass
-class Exchange:
-    """Statements of a swap and its revert. `before` run on the relation that gives up authority, under its own name."""
-
-    swap_before: list[str] = field(default_factory=list)
-    swap: list[str] = field(default_factory=list)
-    revert_before: list[str] = field(default_factory=list)
-    revert: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
-    contract: list[str] = field(default_factory=list)
-    expected: dict[str, str] = field(default_factory=dict)
 
 
 def shape(
@@ -37,11 +21,12 @@ def shape(
     tables: list[Description],
     target: Description,
     defaults: dict[str, str],
+    stay: set[str],
     say: Say,
 ) -> Shape:
     """Return the shape of a rewrite whose shadow stands as declared; drops from it what is built after the copy.
 
-    `defaults`: of columns that are without one in the window, see Making.
+    `defaults`: of columns that are without one in the window, `stay`: views that keep the old table, see Making.
     """
     first, sources = tables[0], declaration.sources
     leave = set(declaration.leave)
@@ -75,7 +60,7 @@ def shape(
         _sequences(table, target, names, home, exchange)
         _grants(table, target, names, exchange, say)
         _publications(table, target, names, leave, exchange)
-        _views(table, side, target.relation, len(sides) > 1, leave, exchange, say)
+        views.exchange(table, side, target.relation, len(sides) > 1, leave, stay, exchange, say)
     sides = [
         side.model_copy(update={
             "moving": bool([k for k in key if k not in side.held_key]),
@@ -328,40 +313,6 @@ def _publications(
             exchange.revert_before.append(f"ALTER PUBLICATION {ident(p['name'])} DROP TABLE {target.relation}")
             columns = [renamed[c] for c in p["columns"]] if p["columns"] else None
             exchange.expected[f"publication {p['name']}"] = f"{p['where']} {columns}"
-
-
-def _views(
-    table: Description, side: Side, target: str, merged: bool, leave: set[str], exchange: Exchange, say: Say
-) -> None:
-    """Define views anew, word for word, over whoever has the name: they are bound to a relation and not to its name.
-
-    One that runs with its owner's rights reads the new table through a view that does so too: the old name's view asks for
-    the rights of whoever calls.
-    """
-    views = [d for d in table.dependents if d["kind"] == "view" and d["name"] not in leave]
-    schema = f"{versioned(table.schema_, 'v1')}_face"
-    face = f"{ident(schema)}.{ident(table.name)}"
-    if any(d["definer"] for d in views):
-        say(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
-        mine = f" WHERE {resolve.ORIGIN} & {side.bit} <> 0" if merged else ""
-        columns = ", ".join(f"{given} AS {ident(name)}" for name, given in side.face.items())
-        exchange.swap += [
-            f"CREATE VIEW {face} AS SELECT {columns} FROM {target}{mine}",
-            *(g.replace(f" ON {table.relation} ", f" ON {face} ", 1) for g in side.grants),
-        ]
-    for d in views:
-        options = f" WITH ({d['options']})" if d["options"] else ""
-        anew = f"CREATE OR REPLACE VIEW {d['name']}{options} AS "
-        definition = d["definition"].rstrip(";")
-        exchange.swap.append(anew + (table.rebound(definition, face) if d["definer"] else definition))
-        exchange.revert.append(anew + definition)
-        exchange.contract.append(anew + definition)
-    if any(d["definer"] for d in views):
-        exchange.revert.append(f"DROP VIEW {face}")
-        exchange.contract.append(f"DROP VIEW {face}")
-    for d in [d for d in table.dependents if d["kind"] in ("view", "materialised view") and d["name"] in leave]:
-        kind = "VIEW" if d["kind"] == "view" else "MATERIALIZED VIEW"
-        exchange.left.append(f"DROP {kind} {d['name']}")
 
 
 def _children(tables: list[Description], sides: list[Side], leave: set[str]) -> list[dict[str, object]]:

@@ -15,7 +15,7 @@ from psycopg import errors
 
 from rollout.engine.declaration import Declaration, Partition, Source
 from rollout.engine.ledger import Connection
-from rollout.engine.rewrite import carry, exchange, refusals, resolve, shape
+from rollout.engine.rewrite import carry, exchange, refusals, resolve, shape, views
 from rollout.engine.rewrite.description import Description, differences, ident, read
 from rollout.engine.rewrite.shape import Shape, versioned
 from rollout.errors import BadInput, Refused
@@ -54,10 +54,11 @@ class Making:
                 next="drop it, or give the target another name",
                 page=PAGE,
             )
+        stay = {name for table in tables for name in self._staying(table)}
         self._twin(first, tables[0])
         self._declared(first, tables[0])
         target = self._read()
-        return exchange.shape(self.change, self.declaration, tables, target, self.defaults, self._say)
+        return exchange.shape(self.change, self.declaration, tables, target, self.defaults, stay, self._say)
 
     def _source(self, source: Source) -> Description:
         table = read(self.connection, source.schema_name, source.name)
@@ -81,6 +82,21 @@ class Making:
                 page=PAGE,
             )
         return table
+
+    def _staying(self, table: Description) -> set[str]:
+        """Return the views in `leave` that keep the old table; raise Refused for one that could then be written through."""
+        left = set(self.declaration.leave)
+        aside = views.unfit(self.connection, table)
+        # Of another owner, behind row security, it would see other rows through a view of ours.
+        aside |= {d["name"]: "row security, and another owner" for d in refusals.strangers(table) if d["name"] in left}
+        writable = {d["name"] for d in table.dependents if d["updatable"]}
+        if wrong := [f"view {name} ({why})" for name, why in aside.items() if name not in left or name in writable]:
+            raise Refused(
+                f"{table.relation} becomes a view of that name, on which there can be no {'; '.join(wrong)}",
+                next="drop it first, or define it in another way; one that cannot be written through may be named in `leave`",
+                page=PAGE,
+            )
+        return set(aside)
 
     def _twin(self, source: Source, table: Description) -> None:
         """Create what the catalogue has of the source, still under its column names, and compare."""

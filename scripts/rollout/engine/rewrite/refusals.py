@@ -114,16 +114,21 @@ def found(connection: Connection, declaration: Declaration, source: Source, tabl
         ]
     wrong += [
         f"view {d['name']} runs with the rights of {d['owner']}, who does not own the table, and the table has row security"
-        for d in table.dependents
-        if d["kind"] == "view"
-        and d["definer"]
-        and d["owner"] != table.owner
-        and table.row_security
-        and d["name"] not in leave
+        for d in strangers(table)
+        if d["name"] not in leave
     ]
     for publication in table.publications:
         wrong += _publication(publication, changed, leave)
     return wrong
+
+
+def strangers(table: Description) -> list[dict[str, Any]]:
+    """Return the views that read with the rights of somebody whom the table's row security binds and its owner's not."""
+    return [
+        d
+        for d in table.dependents
+        if d["kind"] == "view" and d["definer"] and d["owner"] != table.owner and table.row_security
+    ]
 
 
 def _unique(declaration: Declaration, source: Source, table: Description) -> list[str]:

@@ -189,6 +189,7 @@ SELECT jsonb_build_object(
             'kind', CASE WHEN x.relkind = 'm' THEN 'materialised view' WHEN r.rulename <> '_RETURN' THEN 'rule' ELSE 'view' END,
             'name', format('%I.%I', xn.nspname, x.relname), 'definition', pg_get_viewdef(x.oid), 'rule', r.rulename,
             'options', array_to_string(x.reloptions, ', '), 'owner', pg_get_userbyid(x.relowner),
+            'updatable', pg_relation_is_updatable(x.oid, false) <> 0,
             'definer', NOT coalesce(x.reloptions::text ~ 'security_invoker=(true|on|1|yes)', false), 'columns', (
                 SELECT jsonb_agg(DISTINCT a.attname) FROM pg_depend AS e JOIN pg_attribute AS a
                     ON a.attrelid = c.oid AND a.attnum = e.refobjsubid AND a.attnum > 0
