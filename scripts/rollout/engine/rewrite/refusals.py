@@ -150,7 +150,8 @@ def _partitions(connection: Connection, table: Description, leave: set[str]) -> 
         f"{what} of its partition {p['name']}"
         for p in table.partitions
         for what in p["own"]
-        if what.rpartition(" ")[2] not in leave or what.startswith(("schema ", "view ", "foreign key "))
+        # In the window these would go on upon the old table's partition, which is the shadow's.
+        if what.rpartition(" ")[2] not in leave or what.startswith(("schema ", "view ", "foreign key ", "trigger ", "function "))
     ]
     if connection.info.server_version < NOT_VALID_OF_PARTITIONED:
         wrong += [

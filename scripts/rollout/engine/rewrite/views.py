@@ -47,7 +47,7 @@ def exchange(
     carried = [d for d in table.dependents if d["kind"] == "view" and d["name"] not in stay]
     schema = f"{versioned(table.schema_, 'v1')}_face"
     face = f"{ident(schema)}.{ident(table.name)}"
-    definers = any(d["definer"] for d in carried)
+    definers = any(d["definer"] for d in carried) or bool(table.partitions and not merged)
     if definers:
         say(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
         mine = f" WHERE {resolve.ORIGIN} & {side.bit} <> 0" if merged else ""
@@ -64,9 +64,31 @@ def exchange(
         made.revert.append(anew + definition)
         if d["name"] not in leave:
             made.contract.append(anew + definition)
+    _partitions(table, side, face, merged, made)
     if definers:
         made.revert.append(f"DROP VIEW {face}")
         made.contract.append(f"DROP VIEW {face}")
     for d in [d for d in table.dependents if d["kind"] in ("view", "materialised view") and d["name"] in leave]:
         kind = "VIEW" if d["kind"] == "view" else "MATERIALIZED VIEW"
         made.left.append(f"DROP {kind} {d['name']}")
+
+
+def _partitions(table: Description, side: Side, face: str, merged: bool, made: Exchange) -> None:
+    """Keep the names of the old partitions: views of the rows within their bounds, which take no other row, until contract.
+
+    Whoever may use a partition need not have rights on the whole table, nor is bound by its policies: so the view has its
+    owner's. (Of several sources only the outer view knows whose a new row is, and that one asks for the caller's rights.)
+    """
+    for p in table.partitions:
+        name = f"{ident(p['schema'])}.{ident(p['name'])}"
+        options = "security_invoker = true, check_option = local" if merged else "check_option = local"
+        made.swap += [
+            (
+                f"CREATE VIEW {name} WITH ({options}) AS SELECT {carry.names(p['columns'])}"
+                f" FROM {side.relation if merged else face} WHERE {p['bounds'] or 'true'}"
+            ),
+            *carry.grants([g for g in p["grants"] if g["privilege"] != "MAINTAIN"], name),
+        ]
+        # Before the partitions themselves come back, or home, under these names.
+        made.revert_before.append(f"DROP VIEW {name}")
+        made.left.append(f"DROP VIEW {name}")
