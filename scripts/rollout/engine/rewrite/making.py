@@ -54,7 +54,8 @@ class Making:
                 next="drop it, or give the target another name",
                 page=PAGE,
             )
-        stay = {name for table in tables for name in self._staying(table)}
+        # In `leave`, or they would have been refused.
+        stay = {name for table in tables for name in views.apart(self.connection, table)}
         self._twin(first, tables[0])
         self._declared(first, tables[0])
         target = self._read()
@@ -82,21 +83,6 @@ class Making:
                 page=PAGE,
             )
         return table
-
-    def _staying(self, table: Description) -> set[str]:
-        """Return the views in `leave` that keep the old table; raise Refused for one that could then be written through."""
-        left = set(self.declaration.leave)
-        aside = views.unfit(self.connection, table)
-        # Of another owner, behind row security, it would see other rows through a view of ours.
-        aside |= {d["name"]: "row security, and another owner" for d in refusals.strangers(table) if d["name"] in left}
-        writable = {d["name"] for d in table.dependents if d["updatable"]}
-        if wrong := [f"view {name} ({why})" for name, why in aside.items() if name not in left or name in writable]:
-            raise Refused(
-                f"{table.relation} becomes a view of that name, on which there can be no {'; '.join(wrong)}",
-                next="drop it first, or define it in another way; one that cannot be written through may be named in `leave`",
-                page=PAGE,
-            )
-        return set(aside)
 
     def _twin(self, source: Source, table: Description) -> None:
         """Create what the catalogue has of the source, still under its column names, and compare."""

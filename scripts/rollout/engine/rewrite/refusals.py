@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import psycopg
-from psycopg import errors
-
 from rollout.engine.declaration import Declaration, Source
 from rollout.engine.ledger import Connection
-from rollout.engine.rewrite.description import Description, ident
+from rollout.engine.rewrite import views
+from rollout.engine.rewrite.description import Description
 
 NOT_VALID_OF_PARTITIONED = 180000  # the first version in which a partitioned table's foreign key may be NOT VALID
 # Roles that a view over the table would refuse what the table allows: it asks for SELECT on all of its columns.
@@ -112,23 +110,9 @@ def found(connection: Connection, declaration: Declaration, source: Source, tabl
             for d in table.dependents
             if d["kind"] == "view" and d["name"] not in leave
         ]
-    wrong += [
-        f"view {d['name']} runs with the rights of {d['owner']}, who does not own the table, and the table has row security"
-        for d in strangers(table)
-        if d["name"] not in leave
-    ]
     for publication in table.publications:
         wrong += _publication(publication, changed, leave)
     return wrong
-
-
-def strangers(table: Description) -> list[dict[str, Any]]:
-    """Return the views that read with the rights of somebody whom the table's row security binds and its owner's not."""
-    return [
-        d
-        for d in table.dependents
-        if d["kind"] == "view" and d["definer"] and d["owner"] != table.owner and table.row_security
-    ]
 
 
 def _unique(declaration: Declaration, source: Source, table: Description) -> list[str]:
@@ -163,24 +147,13 @@ def _partitions(connection: Connection, table: Description, leave: set[str]) -> 
 
 
 def _views(connection: Connection, table: Description, leave: set[str]) -> list[str]:
-    """Return the views that read what only a table has: from the swap on the name is a view. It is asked, and nothing is made."""
-    columns = ", ".join(ident(c.name) for c in table.columns)
-    wrong = []
-    for d in table.dependents:
-        if d["kind"] != "view" or d["name"] in leave:
-            continue
-        asked = table.rebound(d["definition"].rstrip(";"), ident(table.name))
-        face = f"WITH {ident(table.name)} AS (SELECT {columns} FROM {table.relation})"
-        try:
-            with connection.transaction():
-                connection.execute(f"EXPLAIN {face} SELECT FROM ({asked}) AS view".encode())
-        except (errors.GroupingError, errors.UndefinedColumn, errors.FeatureNotSupported) as error:
-            reason = str(error).splitlines()[0]
-            if not isinstance(error, errors.FeatureNotSupported) or "TABLESAMPLE" in reason:
-                wrong.append(f"view {d['name']} reads it as only a table can be read ({reason})")
-        except psycopg.Error:
-            continue  # this way of asking knows no FOR UPDATE, say
-    return wrong
+    """Return the views that would keep the old table, but for those in `leave` that nobody can write through."""
+    writable = {d["name"] for d in table.dependents if d["updatable"]}
+    return [
+        f"view {name} {why}{' (it can be written through, and so not be left either)' if name in leave else ''}"
+        for name, why in views.apart(connection, table).items()
+        if name not in leave or name in writable
+    ]
 
 
 def _says(definition: str, column: str) -> bool:
