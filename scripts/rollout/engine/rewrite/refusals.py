@@ -26,6 +26,7 @@ WHERE c.oid = %(oid)s::regclass AND g.privilege_type IN ('SELECT', 'UPDATE', 'DE
     )
 ORDER BY 1
 """
+KEY_WORDS = "SELECT word FROM pg_get_keywords() WHERE catcode IN ('R', 'T')"
 BYPASSES = "SELECT rolbypassrls OR rolsuper AS bypasses FROM pg_roles WHERE rolname = current_user"
 
 
@@ -81,8 +82,9 @@ def found(connection: Connection, declaration: Declaration, source: Source, tabl
         for d in table.dependents
         if d["kind"] == "view" and d["name"] not in leave and changed & set(d["columns"] or [])
     ]
+    reserved = {row["word"] for row in connection.execute(KEY_WORDS).fetchall()} if table.triggers else set()
     for trigger in table.triggers:
-        names = sorted(c for c in changed if re.search(rf"\b{re.escape(c)}\b", trigger.source, re.IGNORECASE))
+        names = sorted(c for c in changed if _written(trigger.source, c, reserved))
         if names and trigger.name not in leave:
             wrong.append(
                 f"trigger {trigger.name}: its function {trigger.function} says {', '.join(names)}, which change"
@@ -158,6 +160,19 @@ def _views(connection: Connection, table: Description, leave: set[str]) -> list[
 
 def _says(definition: str, column: str) -> bool:
     return re.search(rf"\b{re.escape(column)}\b", definition, re.IGNORECASE) is not None
+
+
+def _written(source: str, column: str, reserved: set[str]) -> bool:
+    """Tell whether a function's text may mean a column: a key word alone does not, but behind a dot or in quotes.
+
+    Comments are read as well: nothing here knows where a string begins that holds a statement.
+    """
+    word = rf"\b{re.escape(column)}\b"
+    if column in reserved:
+        word = rf"""[."']\s*{word}"""
+    elif column == "row":  # the one that every trigger's text is full of
+        word = r"(?<!each )\brow\b(?!\s*\()"
+    return re.search(word, source, re.IGNORECASE) is not None
 
 
 def _publication(publication: dict[str, Any], changed: set[str], leave: set[str]) -> list[str]:
