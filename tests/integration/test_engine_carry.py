@@ -69,6 +69,8 @@ def test_the_names_of_old_partitions_stay_until_contract(server: Server, tmp_pat
     )  # fmt: skip
     halves = {name: place.rows(f"TABLE {name}") for name in ("things_k0", "things_k1")}
     with place.stages() as stages, place.app() as app:
+        stages.expand()
+        stages.discard()
         for step, number in (("expand", 100), ("swap", 200), ("revert", 300), ("expand", 400), ("swap", 500)):
             getattr(stages, step)()
             app.execute("INSERT INTO things_rest VALUES (%s, 'x', 'other')", (number,))

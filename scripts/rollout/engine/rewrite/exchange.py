@@ -91,7 +91,7 @@ def shape(
         deferrable=any(not i.immediate for i in target.indexes), sides=sides, after_copy=after_copy, constraints=constraints,
         foreign_keys=foreign_keys, foreign_key_tables=foreign_tables, expected=exchange.expected,
         swap_before=exchange.swap_before, swap=exchange.swap, revert_before=[*late, *exchange.revert_before],
-        revert=exchange.revert, left=exchange.left, contract=exchange.contract,
+        revert=exchange.revert, left=exchange.left, contract=exchange.contract, discard=exchange.discard,
         hidden=[f"ALTER TABLE {home} DROP COLUMN {ident(name)}" for name in hidden],
         children=bindings.children(tables, sides, leave),
         old_partitions={t.relation: [f"{ident(p['schema'])}.{ident(p['name'])}" for p in t.partitions] for t in tables},

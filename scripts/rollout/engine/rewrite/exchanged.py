@@ -18,4 +18,5 @@ class Exchange:
     revert: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     contract: list[str] = field(default_factory=list)
+    discard: list[str] = field(default_factory=list)
     expected: dict[str, str] = field(default_factory=dict)

@@ -91,7 +91,7 @@ class Statements(Syncs, Bulk, Children, Faces):
 
     def discard(self) -> list[str]:
         """Return what takes sync and shadow away."""
-        return [*self.disarm(), f"DROP TABLE IF EXISTS {self.shape.target}", *self.drop_functions()]
+        return [*self.disarm(), *self.shape.discard, f"DROP TABLE IF EXISTS {self.shape.target}", *self.drop_functions()]
 
     def drop_functions(self) -> list[str]:
         """Return what drops the change's functions."""

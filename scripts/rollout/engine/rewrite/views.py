@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from psycopg import errors
 
 from rollout.engine.ledger import Connection
@@ -66,15 +68,18 @@ def exchange(
     carried = [d for d in table.dependents if d["kind"] == "view" and d["name"] not in stay]
     schema = f"{versioned(table.schema_, 'v1')}_face"
     face = f"{ident(schema)}.{ident(table.name)}"
-    definers = any(d["definer"] for d in carried) or bool(table.partitions and not merged)
+    ahead = bool(table.partitions) and not merged
+    definers = any(d["definer"] for d in carried) or ahead
     if definers:
         say(f"CREATE SCHEMA IF NOT EXISTS {ident(schema)}")
         mine = f" WHERE {resolve.ORIGIN} & {side.bit} <> 0" if merged else ""
         columns = ", ".join(f"{given} AS {ident(name)}" for name, given in side.face.items())
-        made.swap += [
-            f"CREATE VIEW {face} AS SELECT {columns} FROM {target}{mine}",
-            *(g.replace(f" ON {table.relation} ", f" ON {face} ", 1) for g in side.grants),
-        ]
+        create = f"CREATE VIEW {face} AS SELECT {columns} FROM {target}{mine}"
+        if ahead:
+            say(create)
+        else:
+            made.swap.append(create)
+        made.swap += [g.replace(f" ON {table.relation} ", f" ON {face} ", 1) for g in side.grants]
     for d in carried:
         options = f" WITH ({d['options']})" if d["options"] else ""
         anew = f"CREATE OR REPLACE VIEW {d['name']}{options} AS "
@@ -83,31 +88,55 @@ def exchange(
         made.revert.append(anew + definition)
         if d["name"] not in leave:
             made.contract.append(anew + definition)
-    _partitions(table, side, face, merged, made)
+    if ahead:
+        _partitions(table, face, ident(schema), made, say)
+    elif table.partitions:
+        _partitions_of_several(table, side, made)
     if definers:
-        made.revert.append(f"DROP VIEW {face}")
         made.contract.append(f"DROP VIEW {face}")
+        (made.discard if ahead else made.revert).append(f"DROP VIEW {face}")
     for d in [d for d in table.dependents if d["kind"] in ("view", "materialised view") and d["name"] in leave]:
         kind = "VIEW" if d["kind"] == "view" else "MATERIALIZED VIEW"
         made.left.append(f"DROP {kind} {d['name']}")
 
 
-def _partitions(table: Description, side: Side, face: str, merged: bool, made: Exchange) -> None:
+def _partitions(table: Description, face: str, schema: str, made: Exchange, say: Say) -> None:
     """Keep the names of the old partitions: views of the rows within their bounds, which take no other row, until contract.
 
     Whoever may use a partition need not have rights on the whole table, nor is bound by its policies: so the view has its
-    owner's. (Of several sources only the outer view knows whose a new row is, and that one asks for the caller's rights.)
+    owner's. They are made beforehand, where nobody may look, and only moved at the swap: of many that takes long.
+    """
+    waiting = [f"{schema}.{ident(p['name'])}" for p in table.partitions]
+    for name, p in zip(waiting, table.partitions, strict=True):
+        say(_bounded(name, p, face, "check_option = local"))
+    say(BARE.format(", ".join(f"{carry.literal(name)}::regclass" for name in waiting)))
+    for name, p in zip(waiting, table.partitions, strict=True):
+        own = ident(p["schema"])
+        made.swap += [f"ALTER VIEW {name} SET SCHEMA {own}", *_granted(p)]
+        # Before the partitions themselves come back, or home, under these names.
+        made.revert_before.append(f"ALTER VIEW {own}.{ident(p['name'])} SET SCHEMA {schema}")
+        made.left.append(f"DROP VIEW {own}.{ident(p['name'])}")
+        made.discard.append(f"DROP VIEW {name}")
+
+
+def _partitions_of_several(table: Description, side: Side, made: Exchange) -> None:
+    """Do the same where there are several sources: only their outer views, made at the swap, know whose a new row is.
+
+    Those ask for the rights of whoever calls.
     """
     names = [f"{ident(p['schema'])}.{ident(p['name'])}" for p in table.partitions]
-    options = "security_invoker = true, check_option = local" if merged else "check_option = local"
-    made.swap += [
-        f"CREATE VIEW {name} WITH ({options}) AS SELECT {carry.names(p['columns'])}"
-        f" FROM {side.relation if merged else face} WHERE {p['bounds'] or 'true'}"
-        for name, p in zip(names, table.partitions, strict=True)
-    ]
-    made.swap += [BARE.format(", ".join(f"{carry.literal(name)}::regclass" for name in names))] if names else []
-    for name, p in zip(names, table.partitions, strict=True):
-        made.swap += carry.grants([g for g in p["grants"] if g["privilege"] != "MAINTAIN"], name)
-    # Before the partitions themselves come back, or home, under these names.
+    options = "security_invoker = true, check_option = local"
+    made.swap += [_bounded(n, p, side.relation, options) for n, p in zip(names, table.partitions, strict=True)]
+    made.swap += [grant for p in table.partitions for grant in _granted(p)]
     made.revert_before += [f"DROP VIEW {name}" for name in names]
     made.left += [f"DROP VIEW {name}" for name in names]
+
+
+def _bounded(name: str, partition: dict[str, Any], of: str, options: str) -> str:
+    columns, bounds = carry.names(partition["columns"]), partition["bounds"] or "true"
+    return f"CREATE VIEW {name} WITH ({options}) AS SELECT {columns} FROM {of} WHERE {bounds}"
+
+
+def _granted(partition: dict[str, Any]) -> list[str]:
+    grants = [g for g in partition["grants"] if g["privilege"] != "MAINTAIN"]
+    return carry.grants(grants, f"{ident(partition['schema'])}.{ident(partition['name'])}")
