@@ -10,6 +10,7 @@ import pytest
 from edits import edit
 
 from rollout.engine import changes
+from rollout.engine.declaration import Declaration
 from rollout.environment import TIERS, Tier
 from rollout.errors import BadInput
 
@@ -44,7 +45,9 @@ def test_the_plans_as_they_are() -> None:
         ("[queue_name]", "queue_name", "14: target.partition.columns should be a valid list, not 'queue_name'"),
         ("{tenant_id: uuid}", "{tenant_id: 7}", "11: target.columns.tenant_id should be a valid string, not 7"),
         ("{tenant_id: uuid}", "", "11: target.columns should be a valid dictionary, not nothing"),
-        ("public.jobs", "jobs", "5: sources[0]: table 'jobs' is not schema.name"),
+        ("public.jobs", "jobs", "5: sources[0].table: table 'jobs' is not schema.name"),
+        ("[public.job_logs, v2.jobs]", "[public.job_logs, jobs]",
+         "25: locks.contract_prepare[1]: table 'jobs' is not schema.name"),
         ("kind: rewrite", "kind: rewrote", '2: kind is "rewrote" (did you mean rewrite?)'),
         ("kind: rewrite", "kind: ddl", "1: a rewrite names its sources, and nothing else does"),
         ("kind: rewrite", "kind: [", "4: this is not YAML: "),
@@ -80,6 +83,28 @@ def test_a_typo_in_a_plan_is_named(sql: Path, old: str, new: str, told: str) -> 
     edit(sql / "queue" / "plan.yml", old, new)
     with pytest.raises(BadInput, match="^refused: " + re.escape(f"sql/queue/plan.yml:{told}")):
         changes.plan("queue")
+
+
+@pytest.mark.parametrize(
+    ("written", "table", "lock"),
+    [
+        ("public.jobs", "public.jobs", "public.jobs"),
+        ("public.Jobs", "public.Jobs", 'public."Jobs"'),
+        ('public."Jobs"', "public.Jobs", 'public."Jobs"'),
+        ('public."b', 'public."b', 'public."""b"'),
+        ("jobs", None, None),
+        ("public.a.b", "public.a.b", 'public."a.b"'),
+    ],
+)
+def test_a_table_is_spelt_alike_wherever_it_is_named(written: str, table: str | None, lock: str | None) -> None:
+    """As the catalogue has it, or quoted as in SQL: `table` and `locks` mean the same relation."""
+    given = {"change": "c", "kind": "rewrite", "summary": "s", "sources": [{"table": written}], "locks": {"swap": [written]}}
+    if table is None:
+        with pytest.raises(ValueError, match="is not schema"):
+            Declaration.model_validate(given)
+        return
+    found = Declaration.model_validate(given)
+    assert (found.sources[0].table, found.locks.swap) == (table, [lock])
 
 
 def test_several_typos_are_counted(sql: Path) -> None:

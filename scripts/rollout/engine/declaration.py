@@ -6,9 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rollout.engine.relations import Locked, Relation
 from rollout.engine.security.model import RowSecurity, Tenancy
-
-Relation = str
 
 
 class _Strict(BaseModel):
@@ -18,14 +17,14 @@ class _Strict(BaseModel):
 
 
 class Locks(_Strict):
-    """Relations that a stage locks before it runs, in the application's own order, each `schema.name`."""
+    """Relations that a stage locks before it runs, in the application's own order, each `schema.name`, read as SQL has it."""
 
-    expand: list[Relation] = Field(default_factory=list)
-    swap: list[Relation] = Field(default_factory=list)
-    revert: list[Relation] = Field(default_factory=list)
-    contract_prepare: list[Relation] = Field(default_factory=list)
-    contract: list[Relation] = Field(default_factory=list)
-    discard: list[Relation] = Field(default_factory=list)
+    expand: list[Locked] = Field(default_factory=list)
+    swap: list[Locked] = Field(default_factory=list)
+    revert: list[Locked] = Field(default_factory=list)
+    contract_prepare: list[Locked] = Field(default_factory=list)
+    contract: list[Locked] = Field(default_factory=list)
+    discard: list[Locked] = Field(default_factory=list)
 
 
 class Table(_Strict):
@@ -43,12 +42,6 @@ class Table(_Strict):
     def name(self) -> str:
         """The table's name."""
         return self.table.partition(".")[2]
-
-    @model_validator(mode="after")
-    def _qualified(self) -> Self:
-        if not self.schema_name or not self.name:
-            raise ValueError(f"table {self.table!r} is not schema.name")
-        return self
 
 
 class Backfill(Table):
@@ -210,7 +203,7 @@ class Declaration(_Strict):
         return self
 
     @property
-    def relations(self) -> list[Relation]:
+    def relations(self) -> list[str]:
         """The relations whose names the change exchanges, where it names them; a rename may find its own in the catalogue."""
         return [source.table for source in self.sources] or self.tables
 

@@ -193,6 +193,7 @@ class Description(_Read):
             f"foreign key {k['name']} of {k['table']}": self.rebound(k["definition"], "<self>")
             for k in self.referenced_by
         }
+        found |= {f"{what} of {p['name']}": "bound" for p in self.partitions for what in p["own"]}
         return found | dict.fromkeys(self.bound, "bound")
 
 

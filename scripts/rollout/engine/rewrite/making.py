@@ -15,7 +15,7 @@ from psycopg import errors
 
 from rollout.engine.declaration import Declaration, Partition, Source
 from rollout.engine.ledger import Connection
-from rollout.engine.rewrite import carry, exchange, refusals, resolve, shape
+from rollout.engine.rewrite import carry, exchange, refusals, resolve, shape, views
 from rollout.engine.rewrite.description import Description, differences, ident, read
 from rollout.engine.rewrite.shape import Shape, versioned
 from rollout.errors import BadInput, Refused
@@ -54,10 +54,12 @@ class Making:
                 next="drop it, or give the target another name",
                 page=PAGE,
             )
+        # In `leave`, or they would have been refused.
+        stay = {name for table in tables for name in views.apart(self.connection, table)}
         self._twin(first, tables[0])
         self._declared(first, tables[0])
         target = self._read()
-        return exchange.shape(self.change, self.declaration, tables, target, self.defaults, self._say)
+        return exchange.shape(self.change, self.declaration, tables, target, self.defaults, stay, self._say)
 
     def _source(self, source: Source) -> Description:
         table = read(self.connection, source.schema_name, source.name)

@@ -78,7 +78,7 @@ class Shape(_Stored):
 
     `expected`: the facts of the target as an authority. `after_copy`: names of indexes and what builds them, concurrently;
     `constraints`: what binds those indexes; `foreign_keys`: name to definition as a shadow has it; `swap`, `revert`,
-    `contract`: what these stages do besides names, sync and views; `hidden`: what drops columns that old clients alone use.
+    `contract`, `discard`: what these do besides names, sync and views; `hidden`: what drops columns that old clients alone use.
     """
 
     change: str
@@ -108,6 +108,7 @@ class Shape(_Stored):
     revert_before: list[str]
     revert: list[str]
     left: list[str] = []
+    discard: list[str] = []
     contract: list[str]
     hidden: list[str]
     children: list[dict[str, Any]]

@@ -28,6 +28,9 @@ SELECT jsonb_build_object(
             'schema', pn.nspname, 'name', p.relname, 'parent', parent.relname, 'bound', pg_get_expr(p.relpartbound, p.oid),
             'partition_key', CASE WHEN p.relkind = 'p' THEN pg_get_partkeydef(p.oid) END, 'replica_identity', p.relreplident,
             'options', to_jsonb(p.reloptions), 'comment', obj_description(p.oid, 'pg_class'),
+            'bounds', pg_get_partition_constraintdef(p.oid), 'columns', (
+                SELECT jsonb_agg(a.attname ORDER BY a.attnum) FROM pg_attribute AS a WHERE a.attrelid = p.oid AND a.attnum > 0 AND NOT a.attisdropped
+            ),
             'own', coalesce((
                 SELECT jsonb_agg(own.what ORDER BY own.what)
                 FROM (
@@ -50,6 +53,10 @@ SELECT jsonb_build_object(
                         FROM pg_publication_rel AS r JOIN pg_publication AS b ON b.oid = r.prpubid WHERE r.prrelid = p.oid
                     UNION ALL SELECT DISTINCT format('view %s', r.ev_class::regclass) FROM pg_depend AS e JOIN pg_rewrite AS r ON r.oid = e.objid
                         WHERE e.classid = 'pg_rewrite'::regclass AND e.refclassid = 'pg_class'::regclass AND e.refobjid = p.oid
+                    UNION ALL SELECT DISTINCT format('function %s', e.objid::regprocedure) FROM pg_depend AS e
+                        WHERE e.classid = 'pg_proc'::regclass AND e.deptype = 'n' AND (
+                            (e.refclassid = 'pg_class'::regclass AND e.refobjid = p.oid) OR (e.refclassid = 'pg_type'::regclass AND e.refobjid = p.reltype)
+                        )
                     UNION ALL SELECT format('default of column %s', a.attname) FROM pg_attribute AS a
                         LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
                         JOIN pg_attribute AS ra ON ra.attrelid = c.oid AND ra.attname = a.attname
@@ -189,6 +196,7 @@ SELECT jsonb_build_object(
             'kind', CASE WHEN x.relkind = 'm' THEN 'materialised view' WHEN r.rulename <> '_RETURN' THEN 'rule' ELSE 'view' END,
             'name', format('%I.%I', xn.nspname, x.relname), 'definition', pg_get_viewdef(x.oid), 'rule', r.rulename,
             'options', array_to_string(x.reloptions, ', '), 'owner', pg_get_userbyid(x.relowner),
+            'updatable', pg_relation_is_updatable(x.oid, false) <> 0,
             'definer', NOT coalesce(x.reloptions::text ~ 'security_invoker=(true|on|1|yes)', false), 'columns', (
                 SELECT jsonb_agg(DISTINCT a.attname) FROM pg_depend AS e JOIN pg_attribute AS a
                     ON a.attrelid = c.oid AND a.attnum = e.refobjsubid AND a.attnum > 0
