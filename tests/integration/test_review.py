@@ -45,7 +45,7 @@ BOOKKEEPING = re.compile(
     r"|rollout\.(fence|changes|shapes|events|checkpoints|controls)|rejects (SET|WHERE)|dirty WHERE id"
     r"|pg_(locks|stat|class|attribute|settings|blocking|prepared|roles|trigger)"
 )
-WHOLE = "SELECT a.rows AS rows"  # a range without bounds: the rendering shows one between two keys
+WHOLE = "SELECT count(*) AS rows, sum("  # a side of a range without bounds: the rendering shows one between two keys
 FRESH = """
 INSERT INTO v2.campaign_performance_freshness VALUES (true, now(), now(), 0, 0, '0') ON CONFLICT DO NOTHING;
 REFRESH MATERIALIZED VIEW v2.campaign_performance_mv;

@@ -181,8 +181,11 @@ def _copy(statements: Statements, bit: int) -> Iterator[Part]:
     shape = statements.shape
     side = next(side for side in shape.sides if side.bit == bit)
     for quick in (False,) if shape.merged else (True, False):
-        chunks = [bound(statements.copy(side, after=after, quick=quick)) for after in (False, True)]
-        first = f"Of {side.source_name}: the first chunk, and a further one (its key stands for NULL). {CHUNK}"
+        chunks = [
+            bound(statements.copy(side, after=after, quick=quick, bounded=bounded))
+            for bounded in (False, True) for after in (False, True)
+        ]  # fmt: skip
+        first = f"Of {side.source_name}: the first chunk, a further one (its key stands for NULL), both of a lane. {CHUNK}"
         again = "The same chunk again, when a unique key is taken: a client has written the row already."
         yield Part("copy chunk", first if quick or shape.merged else again, chunks)
 
