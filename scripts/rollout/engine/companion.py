@@ -24,7 +24,6 @@ def statement(name: str) -> bytes:
 def another(connection: psycopg.Connection[Any], suffix: str) -> Connection:
     """Return a new connection that does the same work as the first one: as `ledger.connect` makes it; raise psycopg.Error."""
     second = beside(connection, suffix)
-    second.execute("SET statement_timeout TO DEFAULT")
     ledger.speak_plainly(second)
     return second
 
