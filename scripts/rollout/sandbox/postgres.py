@@ -108,6 +108,10 @@ class Postgres(Server):
                 )  # fmt: skip
             for role, granted in MEMBERSHIPS.items():
                 connection.execute(sql.SQL("GRANT {} TO {}").format(sql.SQL(granted), sql.Identifier(role)))
+            # An autovacuum then gives way within the stall budget, instead of being waited for.
+            connection.execute(
+                sql.SQL("GRANT SET ON PARAMETER deadlock_timeout TO {}").format(sql.Identifier(RUNNER))
+            )
             # So that whoever has the backup's password cannot write by accident; that it has no right to is the rule.
             connection.execute("ALTER ROLE penguin_backup SET default_transaction_read_only = on")
         self.ensure_database()
