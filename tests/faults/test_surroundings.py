@@ -25,6 +25,8 @@ from tables import drawn
 from traffic import Traffic, keys
 from writers import Writers
 
+pytestmark = pytest.mark.deep
+
 HELD_SECONDS = 2.5
 ROWS = 4000
 DISK_MIB = 64

@@ -20,6 +20,8 @@ from servers import within
 from rollout.bench import change, result
 from rollout.environment import ROOT
 
+pytestmark = pytest.mark.deep
+
 REQUIRED = {
     "tool", "rows", "baseline_p99_ms", "during_p99_ms", "baseline_max_ms", "during_max_ms", "rows_per_s", "offline_rows_per_s",
     "compare_share", "write_overhead", "swap_ms", "rollback_ms", "failed_statements", "lost_writes",
