@@ -38,7 +38,7 @@ class Requests:
         for entry in accesslog.read(asked.environment.load_balancer.log, found.since, asked.until):
             found.answered += not entry.failed
             found.failed += entry.failed
-            if entry.failed or entry.status >= 400 or entry.t < asked.since * 1000:
+            if entry.failed or entry.status >= 400 or entry.t < int(asked.since * 1000):  # the log has whole milliseconds
                 continue
             for name, kind in kinds.items():
                 if belongs(entry, kind):
