@@ -43,8 +43,12 @@ def drop(one: Added, at: At) -> str:
 
 
 def locks(one: Added, at: At) -> list[str]:
-    """Return what adding and dropping it locks, the table first, as whoever writes to it does."""
-    return list(dict.fromkeys([at(one.table), *([at(one.references)] if one.references else [])]))
+    """Return what adding and dropping it locks, the referenced table first.
+
+    Clients hold that one from their transaction's first write to any of its children. With this table locked first, whoever
+    comes to it with the other one in hand would wait for us, and we for them, until our time is up.
+    """
+    return list(dict.fromkeys([*([at(one.references)] if one.references else []), at(one.table)]))
 
 
 def _names(columns: list[str]) -> str:
