@@ -8,15 +8,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from rollout.errors import RolloutError
-from rollout.road import (  # their steps register themselves; imported once, here
-    auditing,  # noqa: F401
-    census,  # noqa: F401
-    changing,  # noqa: F401
-    measuring,  # noqa: F401
-    prepare,  # noqa: F401
-    serving,  # noqa: F401
-    shifting,  # noqa: F401
-)
+from rollout.road import steps  # noqa: F401  (they register themselves; imported once, here)
 from rollout.road.command import die_with_parent
 from rollout.road.context import Request, run
 

@@ -19,12 +19,15 @@ STATEMENT_TIMEOUT_MS = 5_000
 REPLICATION_LAG_MAX_SECONDS = 10.0
 
 
-def ask(database: Database, statement: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """Run a read-only statement of sql/ on a database and return its rows; gives up after STATEMENT_TIMEOUT_MS."""
-    with psycopg.connect(database.conninfo("rollout-gates"), row_factory=dict_row) as connection:
+def ask(
+    database: Database, statement: str, values: dict[str, Any] | None = None, *, folder: Path = SQL,
+    session: str = "rollout-gates", timeout_ms: int = STATEMENT_TIMEOUT_MS,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Run a read-only statement of a folder on a database, in a session of that name; return its rows, or give up in time."""
+    with psycopg.connect(database.conninfo(session), row_factory=dict_row) as connection:
         connection.read_only = True
-        connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(STATEMENT_TIMEOUT_MS),))
-        return connection.execute((SQL / statement).read_bytes(), values).fetchall()
+        connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(timeout_ms),))
+        return connection.execute((folder / statement).read_bytes(), values).fetchall()
 
 
 def live(environment: Environment) -> list[Database]:

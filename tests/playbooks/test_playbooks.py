@@ -8,15 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rollout.road import (  # their steps register themselves
-    auditing,  # noqa: F401
-    census,  # noqa: F401
-    changing,  # noqa: F401
-    measuring,  # noqa: F401
-    prepare,  # noqa: F401
-    serving,  # noqa: F401
-    shifting,  # noqa: F401
-)
+import rollout.road.steps  # noqa: F401  (they register themselves)
 from rollout.road.context import REGISTER, Context
 from rollout.road.shifting import shift_steps
 

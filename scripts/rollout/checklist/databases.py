@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import psycopg
-from psycopg.rows import dict_row
-
+from rollout import gates_databases
 from rollout.checklist.probe import Asked, Observation, probe
-from rollout.environment import TIERS, Database, Environment
+from rollout.gates_databases import live
 
-SQL = Path(__file__).parent / "sql"
-STATEMENT_TIMEOUT_MS = 10_000
-
-
-def ask(database: Database, statement: str, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """Run a read-only statement of sql/ on a database and return its rows; gives up after STATEMENT_TIMEOUT_MS."""
-    with psycopg.connect(database.conninfo("rollout-checklist"), row_factory=dict_row) as connection:
-        connection.read_only = True
-        connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(STATEMENT_TIMEOUT_MS),))
-        return connection.execute((SQL / statement).read_bytes(), values).fetchall()
-
-
-def live(environment: Environment) -> list[Database]:
-    """Return every live database, tier by tier."""
-    return [d for tier in TIERS for d in environment.tier(tier)]
+ask = partial(
+    gates_databases.ask, folder=Path(__file__).parent / "sql", session="rollout-checklist", timeout_ms=10_000
+)
 
 
 @probe("job_failures", reads="window")

@@ -9,10 +9,10 @@ import urllib.request
 
 from rollout import journal, row_security
 from rollout.audit import evidence
-from rollout.checklist import databases
 from rollout.checklist.databases import ask
 from rollout.checklist.probe import Asked, Observation, probe
 from rollout.engine import ledger
+from rollout.gates_databases import live
 
 ANSWER_SECONDS = 10.0
 NOT_THERE = 404
@@ -73,7 +73,7 @@ def audit_trails(asked: Asked) -> Observation:
     problems = journal.check(asked.store, asked.state.run)
     events = sum(1 for _ in asked.store.keys(f"runs/{asked.state.run}/journal/"))
     rows, without = 0, list[str]()
-    for database in databases.live(asked.environment):
+    for database in live(asked.environment):
         with ledger.connect(database, "rollout-checklist") as connection:
             found = evidence.verify(connection, asked.store, database.host)
         if found is None:

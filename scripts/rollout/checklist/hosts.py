@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from rollout.checklist.databases import live
 from rollout.checklist.probe import Asked, Observation, probe
 from rollout.environment import Database
+from rollout.gates_databases import live
 
 ELSEWHERE = "the databases are on other hosts: ask their monitoring (runbooks/monitoring.md)"
 

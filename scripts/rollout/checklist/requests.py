@@ -14,7 +14,7 @@ LOG = "the load balancer's log"
 
 @dataclass
 class _Sum:
-    """Requests of one kind: how many, how long in all (ms), and of them by colour."""
+    """Requests of one kind: how many, and how long in all (ms)."""
 
     n: int = 0
     total_ms: int = 0
