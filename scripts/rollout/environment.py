@@ -135,6 +135,11 @@ class Settings(_Strict):
     cutover_watch_seconds: Seconds
     snapshot_age_max_seconds: Seconds
     finalize_snapshot_age_max_seconds: Seconds
+    snapshot_jobs: Annotated[int, Field(ge=1, le=16)]
+    snapshot_recipient: str | None
+    snapshot_retention_days: dict[Tier, Annotated[int, Field(ge=1)]]
+    recovery_point_max_seconds: dict[Tier, Seconds]
+    recovery_time_max_seconds: dict[Tier, Seconds]
     disk_free_min_gib: float
     lease_seconds: Seconds
     release_before: str

@@ -95,7 +95,7 @@ def manifest(servers: Servers) -> snapshots.Manifest:
         stop.set()
         writer.join()
     assert written > 10
-    return snapshots.commit(servers.store, prefix, [database], cache)
+    return snapshots.commit(servers.store, prefix, [database], [cache])
 
 
 @pytest.fixture
@@ -186,32 +186,32 @@ def test_redis_is_restored_and_compared(servers: Servers, manifest: snapshots.Ma
     client.set("junk", "x")
     delay = redis.Redis(port=servers.redis_ports["live"]).config_get("repl-diskless-sync-delay")
     assert delay == {"repl-diskless-sync-delay": "5"}
-    assert manifest.redis is not None
     time.sleep(1.5)  # `gone soon` expires between snapshot and comparison, as cache keys do
-    snapshots.restore_redis(manifest.redis, servers.store, target)
-    found = snapshots.compare_redis(manifest.redis, target)
+    snapshots.restore_redis(manifest.redis[0], servers.store, target)
+    found = snapshots.compare_redis(manifest.redis[0], target)
     assert found.equal, found.differences
     assert found.rows >= 4000
     assert client.info("replication")["role"] == "master"
     assert client.config_get("masterauth") == {"masterauth": ""}
     client.hset("job:7", "status", "done")
-    assert len(snapshots.compare_redis(manifest.redis, target).differences) == 1
+    assert len(snapshots.compare_redis(manifest.redis[0], target).differences) == 1
     client.hset("job:7", "status", "queued")
-    assert snapshots.compare_redis(manifest.redis, target).equal
+    assert snapshots.compare_redis(manifest.redis[0], target).equal
     client.persist("campaign:2")
-    assert not snapshots.compare_redis(manifest.redis, target).equal
+    assert not snapshots.compare_redis(manifest.redis[0], target).equal
 
 
 def test_damaged_object_is_refused_before_staging_is_touched(servers: Servers, restored: snapshots.Manifest) -> None:
     """A flipped byte in the store makes the restore fail on its SHA-256, and the staging database stands as it was."""
     snapshot = restored.databases[0]
-    body = bytearray(servers.store.read(snapshot.dump.key)[0])
+    (part,) = snapshot.parts
+    body = bytearray(servers.store.read(part.key)[0])
     body[len(body) // 2] ^= 1
     damaged = servers.store.upload("snapshots/damaged.dump", io.BytesIO(body))
-    dump = snapshot.dump.model_copy(update={"key": damaged.key, "version_id": damaged.version_id})
+    part = part.model_copy(update={"key": damaged.key, "version_id": damaged.version_id})
     with pytest.raises(Failed, match="SHA-256"):
         snapshots.restore_database(
-            snapshot.model_copy(update={"dump": dump}), servers.store, servers.database("content", "staging")
+            snapshot.model_copy(update={"parts": [part]}), servers.store, servers.database("content", "staging")
         )
     assert _compare(servers, restored).equal
 
@@ -219,7 +219,6 @@ def test_damaged_object_is_refused_before_staging_is_touched(servers: Servers, r
 def test_restore_goes_nowhere_but_staging(servers: Servers, manifest: snapshots.Manifest) -> None:
     """The live set is refused, and so is a `staging` host whose address is the live server's."""
     live, cache = servers.database("content"), servers.redis()
-    assert manifest.redis is not None
     with pytest.raises(Refused, match="host set 'live'"):
         snapshots.restore_database(manifest.databases[0], servers.store, live)
     with pytest.raises(Refused, match="taken from"):
@@ -227,9 +226,9 @@ def test_restore_goes_nowhere_but_staging(servers: Servers, manifest: snapshots.
             manifest.databases[0], servers.store, live.model_copy(update={"host_set": "staging"})
         )
     with pytest.raises(Refused, match="host set 'live'"):
-        snapshots.restore_redis(manifest.redis, servers.store, cache)
+        snapshots.restore_redis(manifest.redis[0], servers.store, cache)
     with pytest.raises(Refused, match="taken from"):
-        snapshots.restore_redis(manifest.redis, servers.store, cache.model_copy(update={"host_set": "staging"}))
+        snapshots.restore_redis(manifest.redis[0], servers.store, cache.model_copy(update={"host_set": "staging"}))
 
 
 def test_failing_dump_stores_nothing(servers: Servers) -> None:

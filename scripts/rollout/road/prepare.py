@@ -51,8 +51,8 @@ def snapshot_database(context: Context, host: str) -> Facts:
         _progress(context, "snapshot", host),
     )
     context.set_fact(f"snapshot.database.{host}", taken.model_dump(mode="json"))
-    return {"bytes": taken.dump.size, "sha256": taken.dump.sha256, "rows": taken.contents.rows,
-            "say": f"{taken.contents.rows:,} rows, {taken.dump.size / 2**20:.1f} MiB, sha256 {taken.dump.sha256[:12]}"}
+    return {"bytes": taken.size, "sha256": [part.sha256 for part in taken.parts], "rows": taken.contents.rows,
+            "say": f"{taken.contents.rows:,} rows, {taken.size / 2**20:.1f} MiB in {len(taken.parts)} objects"}
 
 
 @step("snapshot_redis")
@@ -74,7 +74,10 @@ def commit_snapshot(context: Context, host: str) -> Facts:
     """Write the manifest: from here on the snapshot exists."""
     databases = [snapshots.DatabaseSnapshot.model_validate(v) for v in context.facts("snapshot.database").values()]
     redis = snapshots.RedisSnapshot.model_validate(context.fact("snapshot.redis"))
-    manifest = snapshots.commit(context.store, context.fact("snapshot.prefix"), databases, redis)
+    manifest = snapshots.commit(
+        context.store, context.fact("snapshot.prefix"), databases, [redis], environment=context.environment.name,
+        run=context.request.run, who=context.request.operator, why="phase 1",
+    )  # fmt: skip
     context.set_fact("manifest", manifest.key)
     return {"manifest": manifest.key, "say": f"manifest {manifest.key}"}
 

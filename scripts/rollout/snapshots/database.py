@@ -18,6 +18,7 @@ from rollout.snapshots.records import (
     Comparison,
     Contents,
     DatabaseSnapshot,
+    DumpPart,
     Origin,
     Progress,
     StoredObject,
@@ -67,7 +68,7 @@ def take_database(
     progress(f"dump of {database.host}", stored.size, stored.size)
     return DatabaseSnapshot(
         origin=origin,
-        dump=stored,
+        parts=[DumpPart(**stored.model_dump())],
         client_version=version,
         compression=COMPRESSION,
         contents=held,

@@ -37,10 +37,11 @@ def restore_database(
         server_major = _require_other_server(connection, snapshot.origin, target)
     program, _ = clients.find("pg_restore", server_major, oldest=int(snapshot.client_version.split(".")[0]))
     with workspace("restore") as folder:
-        require_space(folder, snapshot.dump.size)
+        (part,) = snapshot.parts
+        require_space(folder, part.size)
         dump = folder / "dump"
-        progress(f"fetch {snapshot.dump.key}", 0, snapshot.dump.size)
-        store.download(snapshot.dump.key, dump, snapshot.dump.sha256, version_id=snapshot.dump.version_id or None)
+        progress(f"fetch {part.key}", 0, part.size)
+        store.download(part.key, dump, part.sha256, version_id=part.version_id or None)
         progress(f"restore {target.host}", 0, None)
         with _administering(target) as connection:
             _recreate(connection, snapshot.origin, target)

@@ -19,11 +19,15 @@ def new_prefix() -> str:
     return f"{ROOT}{now():%Y-%m-%dT%H-%M-%S.%fZ}-{uuid.uuid4().hex[:4]}"
 
 
-def commit(store: ObjectStore, prefix: str, databases: list[DatabaseSnapshot], redis: RedisSnapshot | None) -> Manifest:
-    """Make the snapshot exist. Raise AlreadyExists when this prefix has a manifest, Failed when an object is missing or
-    foreign to it."""
+def commit(
+    store: ObjectStore, prefix: str, databases: list[DatabaseSnapshot], redis: list[RedisSnapshot], **about: str
+) -> Manifest:
+    """Make the snapshot exist; `about`: environment, run, who, why and marker of it. Raise AlreadyExists when this prefix has a
+    manifest, Failed when an object is missing or foreign to it."""
     prefix = prefix.rstrip("/")
-    manifest = Manifest(key=f"{prefix}/{NAME}", prefix=prefix, created_at=now(), databases=databases, redis=redis)
+    manifest = Manifest.model_validate(
+        {"key": f"{prefix}/{NAME}", "prefix": prefix, "created_at": now(), "databases": databases, "redis": redis, **about}
+    )
     for stored in manifest.objects():
         if not stored.key.startswith(f"{prefix}/") or not store.exists(stored.key):
             raise Failed(f"{stored.key} is not an object of {prefix}", next="take the snapshot again")

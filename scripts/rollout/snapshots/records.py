@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +28,17 @@ class StoredObject(_Record):
     version_id: str | None
     sha256: str
     size: int
+
+
+class DumpPart(StoredObject):
+    """One object of a database's dump, readable by pg_restore once it is unpacked.
+
+    `section`: `all` of the database, its `schema` (what comes before and after the data), or `data`. `tables`: of a data
+    part that holds these alone; without them it holds the data that no other part does.
+    """
+
+    section: Literal["all", "schema", "data"] = "all"
+    tables: list[str] = []
 
 
 class TableDigest(_Record):
@@ -91,13 +102,18 @@ class DatabaseSnapshot(_Record):
     """One database at one instant: its dump in the store and what a restored copy has to equal."""
 
     origin: Origin
-    dump: StoredObject
+    parts: list[DumpPart]
     client_version: str
     compression: str
     contents: Contents
     started_at: datetime
     finished_at: datetime
     snapshot_held_seconds: float
+
+    @property
+    def size(self) -> int:
+        """Return the bytes that the store holds of it."""
+        return sum(part.size for part in self.parts)
 
 
 class KeyBucket(_Record):
@@ -140,18 +156,33 @@ class RedisSnapshot(_Record):
 
 
 class Manifest(_Record):
-    """A whole snapshot; written last, so that one without a manifest does not exist."""
+    """A whole snapshot; written last, so that one without a manifest does not exist.
 
-    format: int = 1
+    `marker` names the restore point in each database's log and the key in Redis that tie its parts together. `run`: whose
+    evidence it is, "" of none. `tools`: program and version.
+    """
+
+    format: Literal[2] = 2
     key: str
     prefix: str
     created_at: datetime
+    environment: str = ""
+    run: str = ""
+    who: str = ""
+    why: str = ""
+    marker: str = ""
+    tools: dict[str, str] = {}
     databases: list[DatabaseSnapshot]
-    redis: RedisSnapshot | None
+    redis: list[RedisSnapshot]
+
+    @property
+    def id(self) -> str:
+        """Return the name of the snapshot, as `invoke snapshot.list` shows it."""
+        return self.prefix.rpartition("/")[2]
 
     def objects(self) -> list[StoredObject]:
         """Return every object that this snapshot needs, in the manifest's order."""
-        return [d.dump for d in self.databases] + ([self.redis.rdb] if self.redis else [])
+        return [part for database in self.databases for part in database.parts] + [one.rdb for one in self.redis]
 
 
 class Restored(_Record):
