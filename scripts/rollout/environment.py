@@ -138,7 +138,7 @@ class Settings(_Strict):
     snapshot_jobs: Annotated[int, Field(ge=1, le=16)]
     snapshot_recipient: str | None
     snapshot_retention_days: dict[Tier, Annotated[int, Field(ge=1)]]
-    recovery_point_max_seconds: dict[Tier, Seconds]
+    recovery_point_max_seconds: dict[Tier, Annotated[float, Field(ge=0)]]  # 0: nothing may be lost
     recovery_time_max_seconds: dict[Tier, Seconds]
     disk_free_min_gib: float
     lease_seconds: Seconds
