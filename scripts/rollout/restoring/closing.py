@@ -29,7 +29,7 @@ def serving(environment: Environment) -> list[str]:
 
 
 def close(environment: Environment, servers: list[str]) -> Closed:
-    """Drain the servers, all that there are: whoever asks now is told 503. Wait for requests under way, up to the drain's limit."""
+    """Drain the servers, all that there are: whoever asks is told 503; wait for requests under way, up to the drain's limit."""
     began, client = time.monotonic(), Client.of(environment)
     for name in servers:
         client.set_state(name, "drain")
