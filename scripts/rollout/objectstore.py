@@ -100,6 +100,20 @@ class ObjectStore:
                 for entry in page.get("Contents", []):
                     yield entry["Key"].removeprefix(self.prefix)
 
+    def remove(self, key: str) -> None:
+        """Remove an object from what is listed; a versioned bucket keeps it until its lifecycle ends it."""
+        with self._errors(f"remove {key}", key):
+            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+
+    def versions(self, key: str) -> int | None:
+        """Return how often an object was written or removed; None where the store does not keep that, or does not tell."""
+        try:
+            found = self.client.list_object_versions(Bucket=self.bucket, Prefix=self.prefix + key)
+        except ClientError:
+            return None
+        listed = [*found.get("Versions", []), *found.get("DeleteMarkers", [])]
+        return sum(one.get("Key") == self.prefix + key for one in listed) or None
+
     def now(self) -> datetime:
         """Return the store's time, cut to whole seconds: the one clock that all runners of an environment share."""
         with self._errors("ask the time", ""):

@@ -47,6 +47,13 @@ class MemoryStore:
         self.requests += 1
         return key in self.objects
 
+    def versions(self, key: str) -> int | None:
+        return 1 if key in self.objects else None
+
+    def remove(self, key: str) -> None:
+        self._arrive(key)
+        self.objects.pop(key, None)
+
     def keys(self, prefix: str) -> Iterator[str]:
         return iter(sorted(key for key in self.objects if key.startswith(prefix)))
 

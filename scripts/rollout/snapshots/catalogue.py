@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from botocore.exceptions import ClientError
-
 from rollout.errors import BadInput, Failed
 from rollout.objectstore import ObjectStore
 from rollout.snapshots import manifest as manifests
@@ -76,7 +74,7 @@ def find(store: ObjectStore, name: str) -> Manifest:
 def load(store: ObjectStore, name: str) -> Manifest:
     """Return a snapshot's manifest; raise Failed when it was written more than once, or is of another place."""
     key = f"{manifests.ROOT}{name}/{manifests.NAME}"
-    written = _versions(store, key)
+    written = store.versions(key)
     if written is not None and written > 1:
         raise Failed(
             f"the manifest of {name} was written {written} times",
@@ -98,14 +96,3 @@ def newest_proof(store: ObjectStore, *, since: datetime | None = None) -> tuple[
         if one.state == "proven" and one.manifest and one.proof:
             return one.manifest, one.proof
     return None
-
-
-def _versions(store: ObjectStore, key: str) -> int | None:
-    """Return how often an object was written or deleted; None where the store does not keep or tell that."""
-    try:
-        found = store.client.list_object_versions(Bucket=store.bucket, Prefix=store.prefix + key)
-    except ClientError:
-        return None
-    versions = [v for v in found.get("Versions", []) if v.get("Key") == store.prefix + key]
-    markers = [m for m in found.get("DeleteMarkers", []) if m.get("Key") == store.prefix + key]
-    return len(versions) + len(markers) if versions else None
