@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from commands import audit, change, checklist, load, monitor, rls, rollout, sandbox
+from commands import audit, change, checklist, load, monitor, restore, rls, rollout, sandbox, snapshot
 
 namespace = Collection(rollout.deploy, rollout.finalize, rollout.rollback, rollout.status, load.load)
 namespace.add_collection(
@@ -41,3 +41,12 @@ namespace.add_collection(audits)
 monitors = Collection("monitor", refresh=monitor.refresh, metrics=monitor.metrics_)
 monitors.add_task(monitor.watch, name="watch", default=True)
 namespace.add_collection(monitors)
+
+namespace.add_collection(
+    Collection(
+        "snapshot", take=snapshot.take, verify=snapshot.verify, list=snapshot.list_, status=snapshot.status, prune=snapshot.prune
+    )
+)
+restores = Collection("restore", undo=restore.undo)
+restores.add_task(restore.restore, name="restore", default=True)
+namespace.add_collection(restores)

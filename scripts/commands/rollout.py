@@ -9,8 +9,10 @@ from commands.shared import CONFIRM, DEBUG, DRY, ENV, JSON, confirmed, told
 from rollout import environment, screen
 from rollout.environment import Environment
 from rollout.errors import BadInput
+from rollout.objectstore import ObjectStore
 from rollout.order import PhaseName
 from rollout.road import phase as phases
+from rollout.snapshots import catalogue
 
 PHASES: dict[str, PhaseName] = {"1": "1", "prepare": "1", "2": "2", "rollout": "2", "3": "3", "cutover": "3"}
 
@@ -66,6 +68,7 @@ def finalize(c: Context, env: str = "sandbox", dry_run: bool = False, confirm: s
     help={
         "env": ENV,
         "dry_run": DRY,
+        "to_snapshot": "bring this snapshot back instead, by its name: data written since then is not in it",
         "why": "the reason, for the checklist",
         "confirm": CONFIRM,
         "debug": DEBUG,
@@ -73,13 +76,19 @@ def finalize(c: Context, env: str = "sandbox", dry_run: bool = False, confirm: s
 )
 @told
 def rollback(
-    c: Context, env: str = "sandbox", dry_run: bool = False, why: str = "", confirm: str = "", debug: bool = False
-) -> None:
+    c: Context, env: str = "sandbox", dry_run: bool = False, to_snapshot: str = "", why: str = "", confirm: str = "",
+    debug: bool = False,
+) -> None:  # fmt: skip
     """Take everything back: traffic first, then the schema."""
     found = environment.load(env)
-    if not dry_run:
+    manifest = catalogue.find(ObjectStore(found.object_store), to_snapshot) if to_snapshot else None
+    if not dry_run and manifest:
+        since = f"{manifest.created_at:%Y-%m-%d %H:%M} UTC"
+        words = f"rollback of {env} to {manifest.id}: what was written since {since} is not in it"
+        confirmed(found, confirm, words, always=True)
+    elif not dry_run:
         confirmed(found, confirm, f"rollback of {env}: all traffic to blue, then the schema")
-    _run(found, "rollback", dry_run, why)
+    _run(found, "rollback", dry_run, why, manifest.id if manifest else "")
 
 
 @task(help={"env": ENV, "dry_run": "the same: status changes nothing", "json": JSON, "debug": DEBUG})
@@ -98,10 +107,10 @@ def _phase(name: str) -> PhaseName:
     return PHASES[name.lower()]
 
 
-def _run(env: Environment, phase: PhaseName, dry_run: bool, why: str = "") -> None:
+def _run(env: Environment, phase: PhaseName, dry_run: bool, why: str = "", snapshot: str = "") -> None:
     view = screen.Screen(env, phase)
-    view.head(phases.NAMES[phase] + (" (dry run)" if dry_run else ""))
+    view.head(phases.NAMES[phase] + (f" to {snapshot}" if snapshot else "") + (" (dry run)" if dry_run else ""))
     try:
-        view.foot(phases.run(env, phase, view.line, dry_run=dry_run, why=why))
+        view.foot(phases.run(env, phase, view.line, dry_run=dry_run, why=why, snapshot=snapshot))
     finally:
         view.close()

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from rollout import environment, runs
+from rollout.children import die_with_parent
 from rollout.environment import ROOT, Environment
 from rollout.errors import RolloutError
 from rollout.load import Verification, verify, window
 from rollout.objectstore import ObjectStore
-from rollout.road.command import die_with_parent
 from rollout.sandbox import lifecycle
 
 ORDER = "1,2,rollback,2,3,finalize"

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
@@ -64,6 +65,15 @@ class ObjectStore:
         self.bucket = config.bucket
         self.prefix = config.prefix.strip("/") + "/" if config.prefix.strip("/") else ""
         self.client = _client(config)
+
+    @cached_property
+    def locks(self) -> bool:
+        """Whether the bucket keeps objects under lock; asked once. One that does not tell is taken for one that does not."""
+        try:
+            found = self.client.get_object_lock_configuration(Bucket=self.bucket)
+        except ClientError:
+            return False
+        return found.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
 
     def create(self, key: str, data: bytes) -> str:
         """Write a new object and return its ETag; raise AlreadyExists when the key is taken."""
@@ -120,14 +130,16 @@ class ObjectStore:
             answer = self.client.head_bucket(Bucket=self.bucket)
             return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
 
-    def upload(self, key: str, source: IO[bytes] | Path | str) -> Stored:
-        """Store a file or a stream read to its end, in parts; memory is bounded by one part. An existing key gets a
-        new version. Raise Failed when the store does not hold all bytes afterwards."""
+    def upload(self, key: str, source: IO[bytes] | Path | str, *, retain_until: datetime | None = None) -> Stored:
+        """Store a file or a stream read to its end, in parts; memory is bounded by two parts. An existing key gets a
+        new version. Raise Failed when the store does not hold all bytes afterwards. `retain_until`: where the bucket locks, no
+        version goes before then."""
+        locked = retain_until if self.locks else None
         with self._errors(f"upload {key}", key):
             if isinstance(source, (str, Path)):
                 with open(source, "rb") as stream:
-                    return transfer.upload(self.client, self.bucket, self.prefix + key, stream, name=key)
-            return transfer.upload(self.client, self.bucket, self.prefix + key, source, name=key)
+                    return transfer.upload(self.client, self.bucket, self.prefix + key, stream, name=key, retain_until=locked)
+            return transfer.upload(self.client, self.bucket, self.prefix + key, source, name=key, retain_until=locked)
 
     def download(self, key: str, target: IO[bytes] | Path | str, sha256: str, *, version_id: str | None = None) -> int:
         """Fetch an object and return its size in bytes; raise Failed when its SHA-256 (hex) is not the one given.

@@ -19,7 +19,8 @@ COMMANDS: dict[PhaseName, str] = {
     "finalize": "invoke finalize",
     "rollback": "invoke rollback",
 }
-ACTS = ("change.revert", "change.discard")
+RESTORE = "restore"
+ACTS = ("change.revert", "change.discard", RESTORE)
 PAGES: dict[PhaseName, str] = {
     "1": "runbooks/deploy.md#phase-1",
     "2": "runbooks/deploy.md#phase-2",
@@ -48,10 +49,11 @@ class PhaseState(_Strict):
 
 
 class RolledBack(_Strict):
-    """When phases 2 and 3 of a run were taken back, and why."""
+    """When phases 2 and 3 of a run were taken back, and why; `snapshot`: by which one, "" when nothing was lost."""
 
     when: AwareDatetime
     why: str
+    snapshot: str = ""
 
 
 class RunState(_Strict):
@@ -81,8 +83,15 @@ class RunState(_Strict):
         return touched and self.rolled_back is None
 
 
-def decide(state: RunState | None, phase: PhaseName, plan_digest: str) -> Literal["new", "same"]:
-    """Say whether `phase` may begin now, in a new run or in this one; raise BadInput or Refused with what to do."""
+def decide(
+    state: RunState | None, phase: PhaseName, plan_digest: str, *, to_snapshot: bool = False
+) -> Literal["new", "same"]:
+    """Say whether `phase` may begin now, in a new run or in this one; raise BadInput or Refused with what to do.
+
+    `to_snapshot`: a rollback that brings a snapshot back, which leads back from beyond the point of no return too.
+    """
+    if to_snapshot and phase == "rollback" and state is not None:
+        return "same"
     if state is None:
         if phase == "1":
             return "new"
@@ -114,6 +123,20 @@ def allow(state: RunState | None) -> None:
         raise _past(state)
     if state.phases["rollback"].verdict not in ("pending", "pass"):
         raise _early("rollback", f"the rollback of run {state.run} has not ended ({_ended(state, 'rollback')})", "rollback")
+
+
+def allow_restore(state: RunState | None) -> None:
+    """Say whether restored databases may take the place of live ones now; raise Refused with what to do."""
+    if state is None or state.finalized:
+        return
+    if state.no_return is not None:
+        raise _early("finalize", f"finalize of run {state.run} has begun", "finalize")
+    if state.has_begun():
+        raise Refused(
+            f"run {state.run} has begun and is not rolled back: two schemas are served",
+            next="invoke rollback  first, or  invoke rollback --to-snapshot ID  for schema and data at once",
+            page="runbooks/restore.md#to-a-snapshot",
+        )
 
 
 def take_apart(state: RunState, why: str) -> None:

@@ -45,16 +45,18 @@ def open_phase(
     plan_digest: str,
     lease_seconds: float,
     mirror: Path | None = None,
+    to_snapshot: bool = False,
 ) -> Session:
     """Take the lease, raise the fencing token by one, mark the phase running, and return the session that does it.
 
-    `mirror`: folder in which `<run>/journal.jsonl` is kept for people. Raise BadInput when the phase is not in its
-    place, Refused when another holds the lease or the point of no return is passed, Failed when the store fails.
+    `mirror`: folder in which `<run>/journal.jsonl` is kept for people; `to_snapshot` as order.decide has it. Raise
+    BadInput when the phase is not in its place, Refused when another holds the lease or the point of no return is passed,
+    Failed when the store fails.
     """
     name = _phase(phase)
     asked = time.monotonic()
     found, target = claims.claim(
-        store, environment_name, name, lambda state: order.decide(state, name, plan_digest),
+        store, environment_name, name, lambda state: order.decide(state, name, plan_digest, to_snapshot=to_snapshot),
         operator=operator, plan_digest=plan_digest, lease_seconds=lease_seconds,
     )  # fmt: skip
     session = claims.session(store, target, name, asked=asked, operator=operator, lease_seconds=lease_seconds, mirror=mirror)
@@ -78,15 +80,16 @@ def open_act(
     mirror: Path | None = None,
     change: Callable[[RunState], None],
     facts: Mapping[str, JsonValue],
+    allow: Callable[[RunState | None], None] = order.allow,
 ) -> Session:
     """Take the lease of the newest run for an act that is no phase, raise its token, and return the session that does it.
 
-    `act`: one of order.ACTS; `change` marks in the state what the act makes void; `facts` are journaled with its beginning.
-    Raises as `open_phase` does.
+    `act`: one of order.ACTS; `change` marks in the state what the act makes void; `facts` are journaled with its beginning;
+    `allow` refuses it where it has no place. Raises as `open_phase` does.
     """
 
     def decide(state: RunState | None) -> Literal["same"]:
-        order.allow(state)
+        allow(state)
         return "same"
 
     asked = time.monotonic()

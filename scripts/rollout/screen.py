@@ -7,7 +7,8 @@ import math
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,21 +39,14 @@ COMMAND = re.compile(
 WORDS = {"finalize": "finalized", "rollback": "rolled back"}
 
 
-class Screen:
-    """Prints a phase: a line a finished step, and what is at work below (on a terminal) or every 5 s (elsewhere)."""
+class Lines:
+    """Prints work: a line a finished piece, and what is at work below (on a terminal) or every 5 s (elsewhere)."""
 
-    def __init__(self, environment: Environment, phase: PhaseName) -> None:
-        """`phase` decides what to propose next."""
-        self.environment, self.phase = environment, phase
+    def __init__(self) -> None:
+        """Look whether there is a terminal."""
         self.console = Console(highlight=False, soft_wrap=True)
         self.live: Status | None = Status("", console=self.console) if self.console.is_terminal else None
         self.shown = time.monotonic()
-
-    def head(self, words: str) -> None:
-        """Say what begins."""
-        self.console.print(Text(f"{self.environment.name}  {words}", style="bold"))
-        if self.live:
-            self.live.start()
 
     def line(self, said: dict[str, Any]) -> None:
         """Show one line of progress."""
@@ -66,6 +60,41 @@ class Screen:
             self.console.print(Text(f"{where}{'failed':>8}  {words}", style="red"))
         elif kind != "start":
             self._at_work(where, said)
+
+    def close(self) -> None:
+        """Give the terminal back, however the phase ended."""
+        if self.live:
+            self.live.stop()
+
+    def _at_work(self, where: str, said: dict[str, Any]) -> None:
+        parts = [str(said["text"])]
+        if said.get("done") is not None:
+            parts.append(f"{said['done']:,}" + (f" of {said['total']:,}" if said.get("total") else ""))
+        if said.get("rate"):
+            parts.append(f"{said['rate']:,.0f}/s")
+        if said.get("eta_seconds") is not None:
+            parts.append(f"about {said['eta_seconds']:.0f} s left")
+        words = where + "  ".join(parts)
+        if self.live:
+            self.live.update(Text(words.strip()))
+        elif time.monotonic() - self.shown >= EVERY_SECONDS:
+            self.shown = time.monotonic()
+            self.console.print(Text(words))
+
+
+class Screen(Lines):
+    """Prints a phase: how it begins, its lines, how it ends."""
+
+    def __init__(self, environment: Environment, phase: PhaseName) -> None:
+        """`phase` decides what to propose next."""
+        super().__init__()
+        self.environment, self.phase = environment, phase
+
+    def head(self, words: str) -> None:
+        """Say what begins."""
+        self.console.print(Text(f"{self.environment.name}  {words}", style="bold"))
+        if self.live:
+            self.live.start()
 
     def foot(self, ended: Ended) -> None:
         """Say how it ended and what comes next."""
@@ -87,25 +116,17 @@ class Screen:
         following = NEXT[self.phase] if proven else COMMANDS["1"]
         self.console.print(for_environment(f"next: {following}", self.environment.name))
 
-    def close(self) -> None:
-        """Give the terminal back, however the phase ended."""
-        if self.live:
-            self.live.stop()
 
-    def _at_work(self, where: str, said: dict[str, Any]) -> None:
-        parts = [str(said["text"])]
-        if said.get("done") is not None:
-            parts.append(f"{said['done']:,}" + (f" of {said['total']:,}" if said.get("total") else ""))
-        if said.get("rate"):
-            parts.append(f"{said['rate']:,.0f}/s")
-        if said.get("eta_seconds") is not None:
-            parts.append(f"about {said['eta_seconds']:.0f} s left")
-        words = where + "  ".join(parts)
-        if self.live:
-            self.live.update(Text(words.strip()))
-        elif time.monotonic() - self.shown >= EVERY_SECONDS:
-            self.shown = time.monotonic()
-            self.console.print(Text(words))
+@contextmanager
+def lines(*, quiet: bool = False) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield what prints the progress of work that is no phase, a line a finished piece; nothing when `quiet`."""
+    page = Lines()
+    if page.live and not quiet:
+        page.live.start()
+    try:
+        yield (lambda said: None) if quiet else page.line
+    finally:
+        page.close()
 
 
 def for_environment(words: str, name: str) -> str:

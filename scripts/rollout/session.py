@@ -82,9 +82,9 @@ class Session:
         self._write(lambda state: setattr(state, "no_return", state.no_return or now))
         self.journal.append("point_of_no_return")
 
-    def passed(self, facts: Mapping[str, JsonValue] | None = None, *, why: str = "") -> None:
-        """Give the phase the verdict pass, and release the lease. `why`: of a rollback, the reason it was wanted."""
-        self._end("pass", why, facts or {})
+    def passed(self, facts: Mapping[str, JsonValue] | None = None, *, why: str = "", snapshot: str = "") -> None:
+        """Give the phase the verdict pass, and release the lease. Of a rollback: `why` it was wanted, and to which `snapshot`."""
+        self._end("pass", why, facts or {}, snapshot)
 
     def failed(
         self,
@@ -160,7 +160,9 @@ class Session:
                 # The store is away: `check` decides once the lease has run out; until then trying again is right.
                 continue
 
-    def _end(self, verdict: Literal["pass", "fail", "inconclusive"], why: str, facts: Mapping[str, JsonValue]) -> None:
+    def _end(
+        self, verdict: Literal["pass", "fail", "inconclusive"], why: str, facts: Mapping[str, JsonValue], snapshot: str = ""
+    ) -> None:
         if self.change_lease is None:
             raise self._no_owner("give a verdict")
         phase, native = self._at_work(), _native(facts)
@@ -177,8 +179,10 @@ class Session:
                     "facts": found.facts | native,
                 }
             )
-            if verdict == "pass" and phase == "rollback" and state.has_begun():
-                state.rolled_back = RolledBack(when=now, why=why)
+            if verdict == "pass" and phase == "rollback" and (state.has_begun() or snapshot):
+                state.rolled_back = RolledBack(when=now, why=why, snapshot=snapshot)
+            if snapshot:  # the old relations are back: what contract dropped is dropped no more
+                state.finalized, state.no_return = False, None
             if verdict == "pass" and phase == "finalize":
                 state.finalized, state.no_return = True, state.no_return or now
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
@@ -37,20 +38,28 @@ class Stored(NamedTuple):
 
 
 def part_bytes(number: int) -> int:
-    """Return the size of part `number` (from 1): 16 MiB up to 16 GB, then 64 MiB, which ends at some 580 GB."""
-    return 16 * MIB if number <= 1_000 else 64 * MIB
+    """Return the size of part `number` (from 1): 8 MiB at first, 64 MiB in the end; 10,000 parts hold some 440 GB."""
+    return (8 if number <= 500 else 16 if number <= 2_000 else 32 if number <= 5_000 else 64) * MIB
 
 
-def upload(client: S3Client, bucket: str, key: str, stream: IO[bytes], *, name: str) -> Stored:
-    """Store `stream` under `key` and return what the store then holds, as `name`; raise Failed when that is not all."""
+def upload(
+    client: S3Client, bucket: str, key: str, stream: IO[bytes], *, name: str, retain_until: datetime | None = None
+) -> Stored:
+    """Store `stream` under `key` and return what the store then holds, as `name`; raise Failed when that is not all.
+
+    The store checks the SHA-256 of each part; the next one is read meanwhile. `retain_until`: under lock till then.
+    """
     digest, writer = hashlib.sha256(), uuid.uuid4().hex
+    how: dict[str, Any] = {"Bucket": bucket, "Key": key, "Metadata": {"writer": writer}, "ChecksumAlgorithm": "SHA256"}
+    if retain_until is not None:
+        how |= {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": retain_until}
     first = _read_full(stream, part_bytes(1))
     digest.update(first)
     size = len(first)
     if size < part_bytes(1):
-        client.put_object(Bucket=bucket, Key=key, Body=first, Metadata={"writer": writer})
+        client.put_object(Body=first, **how)
     else:
-        size = _upload_parts(client, bucket, key, stream, first, digest, writer)
+        size = _upload_parts(client, how, stream, first, digest)
     head = client.head_object(Bucket=bucket, Key=key)
     if head["ContentLength"] != size or head["Metadata"].get("writer") != writer:
         raise Failed(
@@ -63,36 +72,47 @@ def upload(client: S3Client, bucket: str, key: str, stream: IO[bytes], *, name: 
     return Stored(name, head.get("VersionId", ""), digest.hexdigest(), size)
 
 
-def _upload_parts(
-    client: S3Client, bucket: str, key: str, stream: IO[bytes], data: bytes, digest: hashlib._Hash, writer: str
-) -> int:
-    upload_id = client.create_multipart_upload(Bucket=bucket, Key=key, Metadata={"writer": writer})["UploadId"]
+def _upload_parts(client: S3Client, how: dict[str, Any], stream: IO[bytes], data: bytes, digest: hashlib._Hash) -> int:
+    target = {"Bucket": how["Bucket"], "Key": how["Key"]}
+    upload_id = client.create_multipart_upload(**how)["UploadId"]
     parts: list[CompletedPartTypeDef] = []
-    size = 0
+
+    def send(number: int, body: bytes) -> None:
+        sent = client.upload_part(**target, UploadId=upload_id, PartNumber=number, Body=body, ChecksumAlgorithm="SHA256")
+        part: CompletedPartTypeDef = {"PartNumber": number, "ETag": sent["ETag"]}
+        if "ChecksumSHA256" in sent:
+            part["ChecksumSHA256"] = sent["ChecksumSHA256"]
+        parts.append(part)
+
+    size, number = 0, 0
+    sender = ThreadPoolExecutor(1)
     try:
+        on_its_way: Future[None] | None = None
         while data:
-            number = len(parts) + 1
+            number += 1
             if number > PARTS_MAX:
-                raise Failed(
-                    f"the stream for {key} is longer than {size} bytes", limit=f"{PARTS_MAX} parts", next="split it"
-                )
-            sent = client.upload_part(Bucket=bucket, Key=key, UploadId=upload_id, PartNumber=number, Body=data)
-            part: CompletedPartTypeDef = {"PartNumber": number, "ETag": sent["ETag"]}
-            if "ChecksumCRC32" in sent:
-                part["ChecksumCRC32"] = sent["ChecksumCRC32"]
-            parts.append(part)
+                words = f"the stream for {how['Key']} is longer than {size} bytes"
+                raise Failed(words, limit=f"{PARTS_MAX} parts", next="split it")
+            if on_its_way is not None:
+                on_its_way.result()
+            on_its_way = sender.submit(send, number, data)
             size += len(data)
             data = _read_full(stream, part_bytes(number + 1))
             digest.update(data)
+        if on_its_way is not None:
+            on_its_way.result()
     except BaseException:
-        client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+        sender.shutdown(wait=True)
+        client.abort_multipart_upload(**target, UploadId=upload_id)
         raise
+    finally:
+        sender.shutdown(wait=True)
     try:
-        client.complete_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id, MultipartUpload={"Parts": parts})
+        client.complete_multipart_upload(**target, UploadId=upload_id, MultipartUpload={"Parts": parts})
     except (BotoCoreError, ClientError):
         # It may have been completed all the same. Aborting now could destroy the finished object (seaweedfs#10663),
         # so the upload is left to `sweep`, and the object itself says whether it is ours.
-        if not _is_ours(client, bucket, key, writer):
+        if not _is_ours(client, how["Bucket"], how["Key"], how["Metadata"]["writer"]):
             raise
     return size
 

@@ -13,9 +13,9 @@ import servers
 
 from rollout.environment import Database
 from rollout.errors import Refused
-from rollout.restoring import label
 from rollout.restoring.exchange import Exchanged, exchange, kept_name, named
-from rollout.restoring.label import Label
+from rollout.snapshots import label
+from rollout.snapshots.label import Label
 
 
 @pytest.fixture(scope="module")

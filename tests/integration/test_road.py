@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from rollout.road.command import die_with_parent
+from rollout.children import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_SECONDS = 420

@@ -22,8 +22,8 @@ from psycopg.conninfo import make_conninfo
 
 from rollout.bench import programs
 from rollout.bench.programs import Programs
+from rollout.children import die_with_parent
 from rollout.errors import BadInput, Failed
-from rollout.road.command import die_with_parent
 from rollout.sandbox import account, ports
 
 SUPERUSER, OWNER, CLIENT = "postgres", "bench_owner", "bench_client"

@@ -18,9 +18,10 @@ import psycopg
 from psycopg import sql
 
 from rollout.environment import Database
-from rollout.errors import Failed, Refused
-from rollout.restoring import label
-from rollout.restoring.label import Connection, Label
+from rollout.errors import Refused
+from rollout.snapshots import label
+from rollout.snapshots.label import Connection, Label
+from rollout.snapshots.server import administering
 
 PAGE = "runbooks/restore.md#exchange"
 END_EVERY_SECONDS = 0.02
@@ -56,7 +57,7 @@ def exchange(database: Database, restored: str, kept: str) -> Exchanged:
     ended hold one of them; Failed when the server does not answer. The live name then leads where it led before.
     """
     live = database.dbname
-    with _administering(database) as connection:
+    with administering(database) as connection:
         found = label.read(connection, live)
         if found and found.name == restored and not _present(connection, restored) and _present(connection, kept):
             return Exchanged(live, kept, changed=False, ended=0, closed_ms=0.0)
@@ -130,22 +131,13 @@ def _rename(connection: Connection, old: str, new: str) -> None:
     connection.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new)))
 
 
-def _administering(database: Database) -> Connection:
-    try:
-        elsewhere = database.model_copy(update={"dbname": "postgres"})
-        return psycopg.connect(elsewhere.conninfo("rollout-restore"), autocommit=True)
-    except psycopg.OperationalError as error:
-        words = str(error).strip().splitlines()[-1]
-        raise Failed(f"{database.host} does not answer: {words}", next="bring it up, then give the same command again") from None
-
-
 @contextmanager
 def _ending(database: Database, names: list[str]) -> Iterator[list[int]]:
     """End the sessions of the databases again and again within the block; yields how many, in a list of one."""
     stop, ended = threading.Event(), [0]
 
     def work() -> None:
-        with _administering(database) as connection:
+        with administering(database) as connection:
             while not stop.is_set():
                 try:
                     row = connection.execute(END, (names,)).fetchone()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -15,12 +14,12 @@ from typing import Any
 
 from rollout import environment as environments
 from rollout import progress
+from rollout.children import die_with_parent
 from rollout.environment import ROOT, Environment
 from rollout.errors import BadInput, Failed, Fenced, Refused, RolloutError
 from rollout.road.context import Request
 
 END_SECONDS = 15.0
-PR_SET_PDEATHSIG = 1
 KINDS: dict[str, type[RolloutError]] = {c.__name__: c for c in (BadInput, Refused, Failed, Fenced)}
 Show = Callable[[dict[str, Any]], None]
 
@@ -73,12 +72,6 @@ def play(
         )
     if process.returncode != 0:
         raise _failure(folder, process.returncode)
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies, kill -9 included (Linux only)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _await(process: subprocess.Popen[bytes], ended: threading.Event, lost: threading.Event | None) -> None:

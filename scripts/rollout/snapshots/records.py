@@ -98,11 +98,36 @@ class Origin(_Record):
     settings: list[str]
 
 
+class Role(_Record):
+    """A role as a restore elsewhere needs it: attributes in SQL's words, memberships and settings; no password."""
+
+    name: str
+    attributes: str
+    member_of: list[str]
+    settings: list[str]
+
+
+class Marker(_Record):
+    """What ties the parts of a snapshot together: its name, a row in each database, a restore point in its log, a key in Redis.
+
+    `lsn`: where the log stood then; `restore_point`: whether the server let us make one.
+    """
+
+    name: str
+    lsn: str
+    restore_point: bool
+
+
 class DatabaseSnapshot(_Record):
-    """One database at one instant: its dump in the store and what a restored copy has to equal."""
+    """One database at one instant: its dump in the store and what a restored copy has to equal.
+
+    `roles`: those of the server that own, are granted or are named in anything of it.
+    """
 
     origin: Origin
     parts: list[DumpPart]
+    roles: list[Role] = []
+    marker: Marker | None = None
     client_version: str
     compression: str
     contents: Contents

@@ -20,6 +20,7 @@ from rollout.snapshots.database_restore import require_staging
 from rollout.snapshots.records import (
     DIFFERENCES_MAX,
     Comparison,
+    Keyspace,
     Progress,
     RedisSnapshot,
     Restored,
@@ -121,6 +122,26 @@ def restore_redis(
     return Restored(host=target.host, seconds=round(time.monotonic() - started, 3), left_out=snapshot.left_out)
 
 
+def prove_redis(snapshot: RedisSnapshot, store: ObjectStore, progress: Progress = quiet) -> Comparison:
+    """Load the stored RDB into a private server and compare every key with the snapshot; no other server is touched.
+
+    Raise Failed when the object is not what was stored or cannot be loaded, Refused when no installed server can read it.
+    """
+    started = time.monotonic()
+    nowhere = environment.Redis(host=snapshot.host, host_set="staging", address="127.0.0.1", port=snapshot.port)
+    written_by = snapshot.helper_version.partition(" ")
+
+    def fits(program: Program) -> bool:
+        return program.product == written_by[0] and program.version >= major_minor(written_by[2])
+
+    with workspace("prove") as folder:
+        require_space(folder, 2 * snapshot.rdb.size)
+        store.download(snapshot.rdb.key, folder / RDB, snapshot.rdb.sha256, version_id=snapshot.rdb.version_id or None)
+        with helper(nowhere, fits, folder / RDB) as loaded:
+            found = redis_keyspace.read(loaded.client, snapshot.keyspace.reference_ms, progress)
+    return _comparison(snapshot, found, snapshot.host, started)
+
+
 def compare_redis(snapshot: RedisSnapshot, target: environment.Redis, progress: Progress = quiet) -> Comparison:
     """Compare every key of `target` that is not about to expire with the snapshot, on a copy of it in a helper
     server."""
@@ -129,10 +150,14 @@ def compare_redis(snapshot: RedisSnapshot, target: environment.Redis, progress: 
     with helper(target, _reads(product, version)) as copied:
         copy(target, copied)
         found = redis_keyspace.read(copied.client, snapshot.keyspace.reference_ms, progress)
+    return _comparison(snapshot, found, target.host, started)
+
+
+def _comparison(snapshot: RedisSnapshot, found: Keyspace, host: str, started: float) -> Comparison:
     said, buckets, keys = redis_keyspace.differences(snapshot.keyspace, found)
     expired = snapshot.keyspace.keys - keys
     return Comparison(
-        host=target.host,
+        host=host,
         tables=buckets,
         rows=keys,
         objects=1,

@@ -7,8 +7,8 @@ import subprocess
 import time
 
 from rollout.bench.subject import TABLE, Measured, Subject
+from rollout.children import die_with_parent
 from rollout.errors import Failed
-from rollout.road.command import die_with_parent
 
 COPY, INDEX, CATCH_UP, SWAP = "INSERT INTO repack.table_", "CREATE ", "SELECT repack.repack_apply", "SELECT repack.repack_swap"
 Said = list[tuple[float, str]]

@@ -90,5 +90,6 @@ class Triggers:
 def differ(columns: list[str]) -> str:
     """Return the condition under which a row's columns are other values, bit for bit."""
     new, old = (", ".join(f"{r}.{ident(c)}" for c in columns) for r in ("NEW", "OLD"))
-    # Not IS DISTINCT FROM: 1.0 and 1.00, or two spellings that a collation calls one, are equal and not the same.
-    return f"ROW({new})::record *<> ROW({old})::record"
+    # Not IS DISTINCT FROM: 1.0 and 1.00, or two spellings that a collation calls one, are equal and not the same. The function
+    # and not its operator *<>: a dump prints that without its casts, and such a trigger cannot be restored from it.
+    return f"pg_catalog.record_image_ne(ROW({new}), ROW({old}))"

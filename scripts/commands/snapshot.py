@@ -1,0 +1,137 @@
+"""Snapshots: taken, proven, listed, and let go."""
+
+from __future__ import annotations
+
+import getpass
+import json as jsons
+import time
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from commands.shared import CONFIRM, DEBUG, DRY, ENV, JSON, confirmed, told
+from rollout import environment, runs, screen
+from rollout.environment import TIERS, Tier
+from rollout.errors import BadInput
+from rollout.objectstore import ObjectStore
+from rollout.snapshots import catalogue, retention, taking, verifying
+from rollout.snapshots import screen as pages
+from rollout.snapshots.records import Manifest
+
+TIER = f"only this tier: {', '.join(TIERS)}"
+ID = "a snapshot's name, latest, or proven (the newest that is)"
+
+
+@task(
+    help={
+        "env": ENV,
+        "tier": TIER,
+        "why": "the reason, for the manifest",
+        "verify": "prove it at once",
+        "json": JSON,
+        "debug": DEBUG,
+    }
+)
+@told
+def take(
+    c: Context, env: str = "sandbox", tier: str = "", why: str = "", verify: bool = False, json: bool = False,
+    debug: bool = False,
+) -> None:  # fmt: skip
+    """Snapshot all databases and Redis to the object store."""
+    found, wanted = environment.load(env), tiers(tier)
+    store, began = ObjectStore(found.object_store), time.monotonic()
+    with screen.lines(quiet=json) as show:
+        made = taking.take(found, store, wanted, show, who=getpass.getuser(), why=why or "asked for")
+        proof = verifying.verify(found, store, made, show, by=getpass.getuser()) if verify else None
+    listed = catalogue.Listed(made.id, made, proof)
+    if json:
+        print(jsons.dumps(pages.as_json(listed), indent=1))
+    else:
+        print(pages.taken(listed, time.monotonic() - began))
+    _end(listed)
+
+
+@task(help={"env": ENV, "snapshot": ID, "json": JSON, "debug": DEBUG})
+@told
+def verify(c: Context, env: str = "sandbox", snapshot: str = catalogue.LATEST, json: bool = False, debug: bool = False) -> None:
+    """Restore a snapshot into throw-away servers and compare everything."""
+    found = environment.load(env)
+    store, began = ObjectStore(found.object_store), time.monotonic()
+    manifest = catalogue.find(store, snapshot)
+    with screen.lines(quiet=json) as show:
+        proof = verifying.verify(found, store, manifest, show, by=getpass.getuser())
+    listed = catalogue.Listed(manifest.id, manifest, proof)
+    if json:
+        print(proof.model_dump_json(indent=1))
+    else:
+        print(pages.proven(listed, time.monotonic() - began))
+    _end(listed)
+
+
+@task(name="list", help={"env": ENV, "json": JSON, "debug": DEBUG})
+@told
+def list_(c: Context, env: str = "sandbox", json: bool = False, debug: bool = False) -> None:
+    """List the snapshots that exist, the newest first, with what proves them."""
+    store = ObjectStore(environment.load(env).object_store)
+    listed = list(catalogue.every(store))
+    if json:
+        print(jsons.dumps([pages.as_json(one) for one in listed], indent=1))
+    else:
+        pages.table(listed)
+
+
+@task(help={"env": ENV, "json": JSON, "debug": DEBUG})
+@told
+def status(c: Context, env: str = "sandbox", json: bool = False, debug: bool = False) -> None:
+    """Show how much could be lost and how soon it is back, by tier, as last measured."""
+    from rollout.snapshots import promises
+
+    found = environment.load(env)
+    lines = promises.measure(found, ObjectStore(found.object_store))
+    if json:
+        print(jsons.dumps([one.to_dict() for one in lines], indent=1))
+    else:
+        pages.promises(lines)
+    if wrong := [one for one in lines if one.verdict != "pass"]:
+        words = f"refused: {wrong[0].tier}: {wrong[0].why}\nnext: {wrong[0].next}  see runbooks/snapshots.md#status"
+        raise Exit(screen.for_environment(words, env), code=1)
+
+
+@task(help={"env": ENV, "dry_run": DRY, "confirm": CONFIRM, "debug": DEBUG})
+@told
+def prune(c: Context, env: str = "sandbox", dry_run: bool = False, confirm: str = "", debug: bool = False) -> None:
+    """Remove what has outlived its keeping; never the newest proven one, nor one that a run needs."""
+    found = environment.load(env)
+    store = ObjectStore(found.object_store)
+    removals = retention.plan(store, found, runs.current(store))
+    if removals and not dry_run:
+        what = f"{sum(len(r.keys) for r in removals)} objects of {len({r.id for r in removals})} snapshots of {env}"
+        confirmed(found, confirm, f"{what} go")
+    for one in removals:
+        what = f"{one.id} {one.tier or ''}".strip()
+        print(f"{'would remove' if dry_run else 'removed'} {what}: {len(one.keys)} objects; {one.why}")
+        if not dry_run:
+            retention.remove(store, one)
+    if not removals:
+        print("nothing has outlived its keeping")
+
+
+def tiers(tier: str) -> list[Tier]:
+    """Return the tier named, or all; raise BadInput for an unknown one."""
+    if not tier:
+        return list(TIERS)
+    for known in TIERS:
+        if tier == known:
+            return [known]
+    raise BadInput(f"unknown tier {tier!r}", limit=f"one of {', '.join(TIERS)}", next="leave --tier away for all")
+
+
+def _end(listed: catalogue.Listed) -> None:
+    proof: Any = listed.proof
+    manifest: Manifest | None = listed.manifest
+    if proof is not None and proof.verdict != "pass" and manifest is not None:
+        first = (proof.findings or [d for one in proof.comparisons.values() for d in one.differences] or ["it is not whole"])[0]
+        words = f"failed: {manifest.id} does not restore to what it was taken from: {first}"
+        raise Exit(f"{words}\nnext: invoke snapshot.take --verify  see runbooks/snapshots.md#differs", code=1)

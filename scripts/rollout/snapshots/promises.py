@@ -1,0 +1,84 @@
+"""What the product promises of recovery, tier by tier, against what was last measured. What was not measured is no pass."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from rollout.environment import Environment, Tier
+from rollout.objectstore import ObjectStore
+from rollout.snapshots import catalogue
+from rollout.snapshots.proof import Proof
+from rollout.snapshots.records import Manifest
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One tier: seconds of the newest data that could be lost now, seconds until it was back when last restored; and limits.
+
+    None: not measured. `point_source`, `time_source` say by what. `why` and `next`: of the first that is no pass.
+    """
+
+    tier: Tier
+    point_seconds: float | None
+    point_limit: float
+    point_source: str
+    time_seconds: float | None
+    time_limit: float
+    time_source: str
+    verdict: Verdict
+    why: str = ""
+    next: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it JSON-native."""
+        return asdict(self)
+
+
+def measure(env: Environment, store: ObjectStore) -> list[Line]:
+    """Return a line for each tier of the environment, by the store's clock."""
+    now = store.now()
+    proven = [(one.manifest, one.proof) for one in catalogue.every(store) if one.state == "proven" and one.manifest and one.proof]
+    return [_line(env, tier, proven, now) for tier in env.settings.recovery_point_max_seconds if env.tier(tier)]
+
+
+def _line(env: Environment, tier: Tier, proven: list[tuple[Manifest, Proof]], now: datetime) -> Line:
+    hosts = {one.host for one in env.tier(tier)}
+    point, point_source = _point(tier, hosts, proven, now)
+    seconds, time_source = _time(hosts, proven)
+    limits = env.settings.recovery_point_max_seconds[tier], env.settings.recovery_time_max_seconds[tier]
+    verdict, why, following = _judge(tier, (point, limits[0]), (seconds, limits[1]))
+    return Line(tier, point, limits[0], point_source, seconds, limits[1], time_source, verdict, why, following)
+
+
+def _point(tier: Tier, hosts: set[str], proven: list[tuple[Manifest, Proof]], now: datetime) -> tuple[float | None, str]:
+    for manifest, _ in proven:
+        began = [one.started_at for one in manifest.databases if one.origin.host in hosts]
+        if len(began) == len(hosts):
+            return max(0.0, round((now - min(began)).total_seconds(), 1)), f"snapshot {manifest.id}, proven"
+    return None, f"no snapshot that holds all of {tier} is proven"
+
+
+def _time(hosts: set[str], proven: list[tuple[Manifest, Proof]]) -> tuple[float | None, str]:
+    for manifest, proof in proven:
+        took = [seconds for host, seconds in proof.recovered_seconds.items() if host in hosts]
+        if len(took) == len(hosts):
+            return max(took), f"restore of {manifest.id} at {proof.verified_at:%Y-%m-%d %H:%M} UTC"
+    return None, "no restore was timed"
+
+
+def _judge(tier: Tier, point: tuple[float | None, float], time: tuple[float | None, float]) -> tuple[Verdict, str, str]:
+    if point[0] is None:
+        return "inconclusive", "nothing that is proven holds it", "invoke snapshot.take --verify"
+    if point[0] > point[1]:
+        words = f"the newest {point[0]:,.0f} s of {tier} could be lost (limit: {point[1]:,.0f} s)"
+        return "fail", words, f"invoke snapshot.take --verify --tier {tier}, or archive its log (runbooks/snapshots.md#log)"
+    if time[0] is None:
+        return "inconclusive", "no restore of it was timed", "invoke snapshot.verify"
+    if time[0] > time[1]:
+        words = f"a restore of {tier} took {time[0]:,.0f} s (limit: {time[1]:,.0f} s)"
+        return "fail", words, "raise snapshot_jobs in the inventory, then invoke snapshot.verify"
+    return "pass", "", ""

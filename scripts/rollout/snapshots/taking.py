@@ -1,0 +1,68 @@
+"""A whole snapshot in one call: every database and Redis at the same time, then the manifest. Needs no run and no lease."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from rollout.environment import Database, Environment, Redis, Tier
+from rollout.objectstore import ObjectStore
+from rollout.snapshots import manifest as manifests
+from rollout.snapshots.database import take_database
+from rollout.snapshots.records import DatabaseSnapshot, Manifest, Progress, RedisSnapshot
+from rollout.snapshots.redis_snapshot import take_redis
+from rollout.snapshots.retention import REDIS_TIER
+
+Show = Callable[[dict[str, Any]], None]
+EVERY_SECONDS = 1.0
+SWEEP_AFTER_SECONDS = 24 * 3600.0
+
+
+def take(env: Environment, store: ObjectStore, tiers: list[Tier], show: Show, *, who: str, why: str, run: str = "") -> Manifest:
+    """Snapshot the live databases of the tiers, and Redis with the queue's; return the manifest once it exists.
+
+    Raises what the first that fails raised, once the others have ended: there is no snapshot then. `run`: whose evidence it is.
+    """
+    store.sweep_uploads(manifests.ROOT, older_than_seconds=SWEEP_AFTER_SECONDS)
+    prefix = manifests.new_prefix()
+    databases = [database for tier in tiers for database in env.tier(tier)]
+    servers = [one for one in env.redis if one.host_set == "live"] if REDIS_TIER in tiers else []
+    with ThreadPoolExecutor(max_workers=len(databases) + len(servers)) as pool:
+        of_databases = [pool.submit(_database, one, store, prefix, show) for one in databases]
+        of_servers = [pool.submit(_redis, one, store, prefix, show) for one in servers]
+    taken, copied = [one.result() for one in of_databases], [one.result() for one in of_servers]
+    return manifests.commit(store, prefix, taken, copied, environment=env.name, run=run, who=who, why=why)
+
+
+def _database(database: Database, store: ObjectStore, prefix: str, show: Show) -> DatabaseSnapshot:
+    began = time.monotonic()
+    taken = take_database(database, store, prefix, reporter("snapshot", database.host, show))
+    words = f"done: {taken.contents.rows:,} rows, {taken.size / 2**20:.1f} MiB in {len(taken.parts)} objects"
+    show({"step": "snapshot", "host": database.host, "rate": time.monotonic() - began, "text": words})
+    return taken
+
+
+def _redis(server: Redis, store: ObjectStore, prefix: str, show: Show) -> RedisSnapshot:
+    began = time.monotonic()
+    taken = take_redis(server, store, prefix, reporter("snapshot", server.host, show))
+    words = f"done: {taken.keyspace.keys:,} keys, {taken.rdb.size / 2**20:.1f} MiB"
+    show({"step": "snapshot", "host": server.host, "rate": time.monotonic() - began, "text": words})
+    return taken
+
+
+def reporter(step: str, host: str, show: Show) -> Progress:
+    """Return a progress callback that shows one line a second at most, with what is left once that can be told."""
+    began = [time.monotonic()]
+    last = [began[0]]
+
+    def say(what: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        if now - last[0] < EVERY_SECONDS:
+            return
+        last[0] = now
+        left = (now - began[0]) * (total - done) / done if total and done else None
+        show({"step": step, "host": host, "text": what, "done": done, "total": total, "eta_seconds": left})
+
+    return say
