@@ -230,6 +230,9 @@ def servers(found: list[dict[str, Any]], *, as_json: bool) -> None:
 def _lossless(ended: Ended) -> str:
     """Say what the reject ledgers held when the schema went back: each database was asked, or it is not known."""
     assert ended.state is not None
+    back = ended.state.rolled_back
+    if back and back.snapshot:
+        return f"to snapshot {back.snapshot}: what was written since is in the replaced databases alone"
     found = [v for k, v in ended.state.facts.items() if k.startswith("rejects.")]
     rows = sum(v for v in found if isinstance(v, int))
     if not found:

@@ -23,6 +23,11 @@ class Split:
     servers: dict[str, float]
 
 
+def told(percent: float) -> float | None:
+    """Return a percentage as JSON has it: None when nothing serves."""
+    return None if math.isnan(percent) else percent
+
+
 @dataclass(frozen=True)
 class Shift:
     """A change of traffic as read back: green's percentage before and after, the weights set, seconds it took."""
@@ -142,7 +147,8 @@ def drain_servers(environment: Environment, names: list[str], deadline: float) -
     began = time.monotonic()
     client = Client.of(environment)
     servers = client.servers()
-    if not any(s.effective_weight for s in servers.values() if s.name not in names):
+    taken = any(s.effective_weight for s in servers.values() if s.name in names)
+    if taken and not any(s.effective_weight for s in servers.values() if s.name not in names):
         raise Refused(
             f"draining {', '.join(names)} would leave no server with traffic",
             limit="at least one other",

@@ -45,9 +45,8 @@ def look(
     seen: dict[str, Any] = {"environment": environment.name, "observed": datetime.now(UTC).isoformat(timespec="seconds")}
     state = _run(seen, store)
     try:
-        green = traffic.split(environment).percent
-        seen["green_percent"] = green if green == green else None  # noqa: PLR0124  (NaN: nothing serves)
-        seen["traffic_error"] = "" if green == green else "no server has traffic"  # noqa: PLR0124
+        seen["green_percent"] = traffic.told(traffic.split(environment).percent)
+        seen["traffic_error"] = "no server has traffic" if seen["green_percent"] is None else ""
     except RolloutError as error:
         seen["green_percent"], seen["traffic_error"] = None, error.observed
     verdicts = _gates(environment, state, window) if window and seen["green_percent"] else []

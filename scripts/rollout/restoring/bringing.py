@@ -85,14 +85,19 @@ def bring(store: ObjectStore, manifest: Manifest, found: list[Place], show: Show
 
 def _one(store: ObjectStore, manifest: Manifest, place: Place, show: Show) -> Brought:
     began, host = time.monotonic(), place.live.host
-    if (known := _label(place)) and known.compared:
+    of_live = _label(place, place.live.dbname)
+    if of_live and of_live.name == place.name and of_live.snapshot == manifest.id and not of_live.replaced:
+        show(_line("restore", host, f"done: {place.name} is live already", rate=0.0))
+        return Brought(place, 0.0, None, changed=False)
+    if (known := _label(place, place.name)) and known.compared:
         if known.snapshot != manifest.id or known.host != host:
             raise BadInput(
                 f"{host} has a database {place.name}, restored from {known.snapshot}",
                 next="name another with --into, or drop that one",
                 page=PAGE,
             )
-        show(_line("restore", host, f"done: {place.name} is there, compared at {known.compared:%H:%M:%S} UTC"))
+        words = f"done: {place.name} is there, compared at {known.compared:%H:%M:%S} UTC"
+        show(_line("restore", host, words, rate=0.0))
         return Brought(place, 0.0, None, changed=False)
     last = [time.monotonic()]
 
@@ -120,9 +125,9 @@ def _one(store: ObjectStore, manifest: Manifest, place: Place, show: Show) -> Br
     return Brought(place, round(seconds, 3), comparison, changed=True)
 
 
-def _label(place: Place) -> Label | None:
+def _label(place: Place, dbname: str) -> Label | None:
     with administering(place.live) as connection:
-        return label.read(connection, place.name)
+        return label.read(connection, dbname)
 
 
 def _line(step: str, host: str, text: str, **more: Any) -> dict[str, Any]:

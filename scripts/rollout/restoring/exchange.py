@@ -40,7 +40,8 @@ END = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datna
 class Exchanged:
     """Which database now has the live name, under which name the replaced one is kept, and for how long clients had none.
 
-    `ended`: sessions that were ended; `closed_ms`: from the first of them to the commit; `changed` is false for a repeat.
+    `ended`: sessions that were ended; `closed_ms`: from the first of them to the commit. Of a repeat `changed` is false and
+    `kept` empty: it was said the first time.
     """
 
     live: str
@@ -59,8 +60,8 @@ def exchange(database: Database, restored: str, kept: str) -> Exchanged:
     live = database.dbname
     with administering(database) as connection:
         found = label.read(connection, live)
-        if found and found.name == restored and not _present(connection, restored) and _present(connection, kept):
-            return Exchanged(live, kept, changed=False, ended=0, closed_ms=0.0)
+        if found and found.name == restored and not _present(connection, restored):
+            return Exchanged(live, "", changed=False, ended=0, closed_ms=0.0)
         _require(connection, database, restored, kept)
         names = [live, restored]
         began = time.monotonic()

@@ -142,7 +142,7 @@ def _traffic_first(env: Environment, session: Session, show: Callable[[dict[str,
     _start_blue(env, show)
     done = traffic.to_blue(env)
     facts: dict[str, Any] = {
-        "before": done.before,
+        "before": traffic.told(done.before),
         "after": done.after,
         "seconds": round(done.seconds, 3),
         "at": time.time(),
@@ -181,13 +181,18 @@ def status(env: Environment) -> dict[str, Any]:
     except Failed as error:
         seen["run"], seen["run_error"] = None, error.observed
     try:
-        seen["green_percent"] = traffic.split(env).percent
+        seen["green_percent"] = traffic.told(traffic.split(env).percent)
+        if seen["green_percent"] is None:
+            seen["traffic_error"] = "no server has traffic"
     except RolloutError as error:
         seen["green_percent"], seen["traffic_error"] = None, error.observed
     seen["databases"] = [_database(database) for database in env.databases if database.host_set == "live"]
     rejects = [d["rejects"] for d in seen["databases"]]
     seen["rejects"] = None if None in rejects else sum(rejects)
     seen["lossless"] = None if seen["rejects"] is None else seen["rejects"] == 0
+    back = (seen["run"] or {}).get("rolled_back")
+    if back and back["snapshot"]:
+        seen["lossless"] = False  # the ledgers are the snapshot's; what was written since is in the replaced databases
     return seen
 
 

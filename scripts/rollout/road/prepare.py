@@ -13,6 +13,7 @@ from rollout.environment import Database
 from rollout.errors import Failed, Refused
 from rollout.road.changing import rows_by_name
 from rollout.road.context import Context, Facts, step
+from rollout.snapshots import proof
 
 
 @step("preflight")
@@ -49,6 +50,7 @@ def snapshot_database(context: Context, host: str) -> Facts:
         context.store,
         context.fact("snapshot.prefix"),
         _progress(context, "snapshot", host),
+        **snapshots.options(context.environment, context.environment.database(host).tier, context.fact("snapshot.prefix")),
     )
     context.set_fact(f"snapshot.database.{host}", taken.model_dump(mode="json"))
     return {"bytes": taken.size, "sha256": [part.sha256 for part in taken.parts], "rows": taken.contents.rows,
@@ -77,6 +79,7 @@ def commit_snapshot(context: Context, host: str) -> Facts:
     manifest = snapshots.commit(
         context.store, context.fact("snapshot.prefix"), databases, [redis], environment=context.environment.name,
         run=context.request.run, who=context.request.operator, why="phase 1",
+        marker=snapshots.marker_name(context.fact("snapshot.prefix")),
     )  # fmt: skip
     context.set_fact("manifest", manifest.key)
     return {"manifest": manifest.key, "say": f"manifest {manifest.key}"}
@@ -87,8 +90,10 @@ def restore_database(context: Context, host: str) -> Facts:
     """Replace a staging database by the snapshot of the live one of its tier and place."""
     target = context.environment.database(host)
     restored = snapshots.restore_database(
-        _snapshot_for(context, target), context.store, target, _progress(context, "restore", host)
-    )
+        _snapshot_for(context, target), context.store, target, _progress(context, "restore", host),
+        jobs=context.environment.settings.snapshot_jobs,
+    )  # fmt: skip
+    context.set_fact(f"restored.{host}", restored.seconds)
     return {"seconds": restored.seconds, "left_out": restored.left_out, "say": "restored from the object store"}
 
 
@@ -124,6 +129,33 @@ def compare_restored(context: Context, host: str) -> Facts:
         )
     things = "keys" if host == redis.host else f"rows in {compared.tables} tables"
     return {**facts, "say": f"equal: {compared.rows:,} {things}"}
+
+
+@step("prove_snapshot")
+def prove_snapshot(context: Context, host: str) -> Facts:
+    """Write the verdict on the snapshot beside its manifest: every part of it was restored on staging and compared."""
+    manifest = snapshots.load(context.store, context.fact("manifest"))
+    compared, recovered = {}, {}
+    for name, fact in context.facts("proof").items():
+        told = {key: value for key, value in fact.items() if key in snapshots.Comparison.model_fields}
+        live = _live_of(context, name)
+        compared[live] = snapshots.Comparison.model_validate(told)
+        recovered[live] = context.fact(f"restored.{name}") or 0.0
+    made = proof.made(
+        manifest, proof.sha256_of(context.store, manifest), compared, [], by=context.request.operator, where="staging",
+        run=context.request.run, recovered={k: v for k, v in recovered.items() if v},
+        seconds=sum(one.seconds for one in compared.values()),
+    )  # fmt: skip
+    key = proof.write(context.store, manifest, made)
+    if made.verdict != "pass":
+        missing = sorted({d.origin.host for d in manifest.databases} - set(compared))
+        raise Failed(
+            f"the snapshot is not proven: {', '.join(missing) or 'a part of it differs'}",
+            limit="every part restored and compared",
+            next="invoke deploy --phase 1 takes a new one",
+            page="runbooks/restore.md#differs",
+        )
+    return {"proof": key, "say": f"{manifest.id} is proven: {len(compared)} parts equal"}
 
 
 @step("rehearse")
@@ -172,9 +204,18 @@ def write_rollback_plan(context: Context, host: str) -> Facts:
 
 def _snapshot_for(context: Context, target: Database) -> snapshots.DatabaseSnapshot:
     """Return the snapshot of the live database that stands at the same place of its tier as the staging one."""
-    place = context.environment.tier(target.tier, "staging").index(target)
-    live = context.environment.tier(target.tier, "live")[place]
-    return snapshots.DatabaseSnapshot.model_validate(context.fact(f"snapshot.database.{live.host}"))
+    return snapshots.DatabaseSnapshot.model_validate(context.fact(f"snapshot.database.{_live_of(context, target.host)}"))
+
+
+def _live_of(context: Context, host: str) -> str:
+    """Return the live host whose place on staging `host` has."""
+    environment = context.environment
+    redis = {r.host for r in environment.redis}
+    if host in redis:
+        return environment.redis_of("live").host
+    target = environment.database(host)
+    place = environment.tier(target.tier, "staging").index(target)
+    return environment.tier(target.tier)[place].host
 
 
 def _progress(context: Context, name: str, host: str) -> snapshots.Progress:

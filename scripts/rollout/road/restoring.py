@@ -33,10 +33,8 @@ def exchange(context: Context, host: str) -> Facts:
 
 
 def _open_blue(context: Context) -> None:
-    """Stop green, start blue where it does not run, and give it everything: nobody is let in before."""
+    """Start blue where it does not run, and let it in with everything; green, whose schema is gone, is stopped afterwards."""
     environment = context.environment
-    for application in environment.colour("green"):
-        release.stop(environment, application, insist=True)
     for application in environment.colour("blue"):
         release.deploy(environment, application, environment.settings.release_before)
     traffic.to_blue(environment)

@@ -13,6 +13,7 @@ from rollout.environment import Application
 from rollout.errors import Failed, Fenced, Refused
 from rollout.monitoring import jobs, look
 from rollout.road.context import Context, Facts, step
+from rollout.snapshots import catalogue
 
 ANSWER_SECONDS = 10.0
 
@@ -23,7 +24,7 @@ def require_blue(context: Context, host: str) -> Facts:
     split = traffic.split(context.environment)
     for application in context.environment.colour("blue"):
         _answer(application)
-    return {"changed": False, "green_percent": split.percent, "say": f"blue answers; {split.percent:g} % on green"}
+    return {"changed": False, "green_percent": traffic.told(split.percent), "say": f"blue answers; {split.percent:g} % on green"}
 
 
 @step("require_proven_snapshot")
@@ -35,6 +36,8 @@ def require_proven_snapshot(context: Context, host: str, before: str = "rollout"
     state, settings = context.session.state(), context.environment.settings
     if state.no_return is not None:
         return {"changed": False, "say": "past the point of no return; contract goes on"}
+    if before == "finalize":
+        return _require_young_proof(context, settings.finalize_snapshot_age_max_seconds)
     proofs = context.facts("proof")
     finished = state.phases["1"].finished
     equal = [p for p in proofs.values() if p["differences_total"] == 0]
@@ -43,16 +46,35 @@ def require_proven_snapshot(context: Context, host: str, before: str = "rollout"
             "this run has no proven snapshot", next="invoke deploy --phase 1", page="runbooks/deploy.md#phase-1"
         )
     age = time.time() - finished.timestamp()
-    limit = settings.finalize_snapshot_age_max_seconds if before == "finalize" else settings.snapshot_age_max_seconds
-    if age > limit:
+    if age > settings.snapshot_age_max_seconds:
         raise Refused(
             f"the proven snapshot is {age / 60:.0f} min old",
-            limit=f"{limit / 60:.0f} min",
+            limit=f"{settings.snapshot_age_max_seconds / 60:.0f} min",
             next="invoke deploy --phase 1 (after invoke rollback when phase 2 has begun)",
             page="runbooks/deploy.md#phase-1",
         )
     return {"changed": False, "age_seconds": round(age), "manifest": context.fact("manifest"),
             "say": f"snapshot proven {age / 60:.0f} min ago ({len(proofs)} copies equal)"}
+
+
+def _require_young_proof(context: Context, limit_seconds: float) -> Facts:
+    """Refuse unless a snapshot of every tier, taken within the agreed time, was restored and found equal; whoever took it."""
+    wanted = {d.host for d in context.environment.databases if d.host_set == "live"}
+    for one in catalogue.every(context.store):
+        held = {d.origin.host for d in one.manifest.databases} if one.manifest else set()
+        if one.state != "proven" or one.manifest is None or one.proof is None or not wanted <= held:
+            continue
+        age = (context.store.now() - one.manifest.created_at).total_seconds()
+        if age <= limit_seconds:
+            return {"changed": False, "age_seconds": round(age), "manifest": one.manifest.key,
+                    "say": f"{one.id}, {age / 60:.0f} min old, is proven ({len(one.proof.comparisons)} copies equal)"}
+        raise Refused(
+            f"the newest proven snapshot, {one.id}, is {age / 60:.0f} min old",
+            limit=f"{limit_seconds / 60:.0f} min",
+            next="invoke snapshot.take --verify, then invoke finalize",
+            page="runbooks/snapshots.md",
+        )
+    raise Refused("no snapshot of all tiers is proven", next="invoke snapshot.take --verify", page="runbooks/snapshots.md")
 
 
 @step("release")
@@ -123,8 +145,8 @@ def refresh_monitoring(context: Context, host: str) -> Facts:
 def to_blue(context: Context, host: str) -> Facts:
     """Give blue all the traffic. The command has done so before it started the playbook; here it is seen to be so."""
     done = traffic.to_blue(context.environment)
-    return {"changed": done.before > 0, "before": done.before, "after": done.after, "seconds": round(done.seconds, 3),
-            "say": f"{done.after:g} % on green, read back"}
+    return {"changed": done.before != 0, "before": traffic.told(done.before), "after": done.after,
+            "seconds": round(done.seconds, 3), "say": f"{done.after:g} % on green, read back"}
 
 
 @step("blue_answers")

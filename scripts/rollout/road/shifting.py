@@ -33,7 +33,7 @@ def shift(context: Context, host: str, percent: int, *, passed: bool = False) ->
     context.session.check()
     with _back_to_blue(context, host):
         done = traffic.shift(environment, percent)
-        context.journal("traffic_shifted", before=done.before, after=done.after, weights=dict(done.weights))
+        context.journal("traffic_shifted", before=traffic.told(done.before), after=done.after, weights=dict(done.weights))
         context.progress.say(
             step="shift", host=host, text=f"{done.before:g} % -> {done.after:g} % on green; gates are watching"
         )

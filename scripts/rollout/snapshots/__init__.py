@@ -14,6 +14,7 @@ from rollout.snapshots.records import (
     StoredObject,
 )
 from rollout.snapshots.redis_snapshot import compare_redis, restore_redis, take_redis
+from rollout.snapshots.taking import marker_name, options
 
 __all__ = [
     "Comparison",
@@ -28,7 +29,9 @@ __all__ = [
     "compare_redis",
     "latest",
     "load",
+    "marker_name",
     "new_prefix",
+    "options",
     "restore_database",
     "restore_redis",
     "take_database",

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from rollout.environment import Environment, Tier
+from rollout.environment import TIERS, Environment, Tier
 from rollout.objectstore import ObjectStore
 from rollout.snapshots import catalogue
 from rollout.snapshots.proof import Proof
@@ -42,7 +42,7 @@ def measure(env: Environment, store: ObjectStore) -> list[Line]:
     """Return a line for each tier of the environment, by the store's clock."""
     now = store.now()
     proven = [(one.manifest, one.proof) for one in catalogue.every(store) if one.state == "proven" and one.manifest and one.proof]
-    return [_line(env, tier, proven, now) for tier in env.settings.recovery_point_max_seconds if env.tier(tier)]
+    return [_line(env, tier, proven, now) for tier in TIERS if env.tier(tier)]
 
 
 def _line(env: Environment, tier: Tier, proven: list[tuple[Manifest, Proof]], now: datetime) -> Line:

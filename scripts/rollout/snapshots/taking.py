@@ -30,15 +30,30 @@ def take(env: Environment, store: ObjectStore, tiers: list[Tier], show: Show, *,
     databases = [database for tier in tiers for database in env.tier(tier)]
     servers = [one for one in env.redis if one.host_set == "live"] if REDIS_TIER in tiers else []
     with ThreadPoolExecutor(max_workers=len(databases) + len(servers)) as pool:
-        of_databases = [pool.submit(_database, one, store, prefix, show) for one in databases]
+        of_databases = [pool.submit(_database, env, one, store, prefix, show) for one in databases]
         of_servers = [pool.submit(_redis, one, store, prefix, show) for one in servers]
     taken, copied = [one.result() for one in of_databases], [one.result() for one in of_servers]
-    return manifests.commit(store, prefix, taken, copied, environment=env.name, run=run, who=who, why=why)
+    about = {"environment": env.name, "run": run, "who": who, "why": why, "marker": marker_name(prefix)}
+    return manifests.commit(store, prefix, taken, copied, **about)
 
 
-def _database(database: Database, store: ObjectStore, prefix: str, show: Show) -> DatabaseSnapshot:
+def options(env: Environment, tier: Tier, prefix: str) -> dict[str, Any]:
+    """Return how a database of a tier is taken in this environment: streams, marker, days under lock."""
+    settings = env.settings
+    return {
+        "jobs": settings.snapshot_jobs, "marker": marker_name(prefix), "keep_days": settings.snapshot_retention_days[tier],
+    }  # fmt: skip
+
+
+def marker_name(prefix: str) -> str:
+    """Return the marker that ties together what is taken under a prefix."""
+    return f"snapshot-{prefix.rstrip('/').rpartition('/')[2]}"
+
+
+def _database(env: Environment, database: Database, store: ObjectStore, prefix: str, show: Show) -> DatabaseSnapshot:
     began = time.monotonic()
-    taken = take_database(database, store, prefix, reporter("snapshot", database.host, show))
+    say = reporter("snapshot", database.host, show)
+    taken = take_database(database, store, prefix, say, **options(env, database.tier, prefix))
     words = f"done: {taken.contents.rows:,} rows, {taken.size / 2**20:.1f} MiB in {len(taken.parts)} objects"
     show({"step": "snapshot", "host": database.host, "rate": time.monotonic() - began, "text": words})
     return taken
