@@ -48,6 +48,7 @@ class Database(_Strict):
     passfile: str
     app_role: str
     worker_role: str | None = None  # works the queue of all tenants; a second role of the application
+    replication_user: str | None = None  # may copy the server and its log; null where the server does not let anybody
 
     @property
     def app_roles(self) -> list[str]:

@@ -23,6 +23,7 @@ def hosts(layout: Layout, fleet: Fleet) -> dict[str, dict[str, Any]]:
             "postgres_passfile": str(layout.passfile),
             "postgres_app_role": postgres.APPLICATION,
             "postgres_worker_role": postgres.WORKER,
+            "postgres_replication_user": postgres.BACKUP,
         }
     for redis in fleet.redis:
         found[redis.host] = {"redis_address": "127.0.0.1", "redis_port": redis.port}

@@ -24,6 +24,7 @@ from rollout.sandbox.server import Server
 RUNNER = "penguin_rollout"
 APPLICATION = "penguin_app"
 WORKER = "penguin_worker"
+BACKUP = "penguin_backup"
 SUPERUSER = "postgres"
 # Cluster-wide, so the DBA's to make; each attribute is stated, so that a role that drifted is set right. The runner owns
 # the tables, and FORCE ROW LEVEL SECURITY binds owners: it copies and compares whole tables, a backup dumps them.
@@ -33,9 +34,11 @@ ROLES: dict[str, str] = {
     WORKER: "LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOBYPASSRLS",
     "penguin_analyst": "LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOBYPASSRLS",
     "penguin_auditor": "LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOBYPASSRLS",
-    "penguin_backup": "LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB BYPASSRLS",
+    BACKUP: "LOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB BYPASSRLS REPLICATION",
 }
-MEMBERSHIPS: dict[str, str] = {RUNNER: "pg_monitor, pg_signal_backend", "penguin_backup": "pg_read_all_data"}
+MEMBERSHIPS: dict[str, str] = {RUNNER: "pg_monitor, pg_signal_backend", BACKUP: "pg_read_all_data"}
+# What the runner may do with the log besides: end a segment, so that it can be archived, and name a point of it.
+LOG_FUNCTIONS = ("pg_switch_wal()", "pg_create_restore_point(text)")
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,9 @@ class Postgres(Server):
                 )
         with psycopg.connect(self.conninfo(SUPERUSER), autocommit=True) as connection:
             connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+            for function in LOG_FUNCTIONS:
+                grant = sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}")
+                connection.execute(grant.format(sql.SQL(function), sql.Identifier(RUNNER)))
 
     def recreate_database(self) -> None:
         """Throw the tier's database away, sessions included, and make an empty one."""

@@ -48,9 +48,11 @@ class Output(RawIOBase):
     A reader that uploads what it reads can therefore never complete an object from half a dump.
     """
 
-    def __init__(self, argv: list[str]) -> None:
+    def __init__(self, argv: list[str], stderr: IO[bytes] | None = None) -> None:
+        """Start it; `stderr`: where it says what the caller wants to read."""
         self._program = Path(argv[0]).name
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed by close
+        self._stderr: IO[bytes] = stderr or tempfile.TemporaryFile()  # noqa: SIM115  closed by close
+        self._ours = stderr is None
         self._process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr, env=environment(), bufsize=0
         )
@@ -85,7 +87,8 @@ class Output(RawIOBase):
             self.stop()
             if self._process.stdout is not None:
                 self._process.stdout.close()
-            self._stderr.close()
+            if self._ours:
+                self._stderr.close()
         super().close()
 
 

@@ -42,12 +42,14 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Scratch:
-    """A running throw-away server. `folder` is removed with it."""
+    """A running throw-away server. `folder` is removed with it; `address`: loopback, or the folder of its socket."""
 
     folder: Path
     port: int
     major: int
     process: subprocess.Popen[bytes]
+    superuser: str = SUPERUSER
+    address: str = "127.0.0.1"
 
     @property
     def passfile(self) -> Path:
@@ -57,13 +59,15 @@ class Scratch:
     def database(self, host: str, tier: str, dbname: str) -> Database:
         """Return one of its databases as the inventory would, of the staging set; it need not exist yet."""
         return Database.model_validate({
-            "host": host, "tier": tier, "host_set": "staging", "address": "127.0.0.1", "port": self.port, "dbname": dbname,
-            "user": SUPERUSER, "passfile": str(self.passfile), "app_role": SUPERUSER,
+            "host": host, "tier": tier, "host_set": "staging", "address": self.address, "port": self.port, "dbname": dbname,
+            "user": self.superuser, "passfile": str(self.passfile), "app_role": self.superuser,
         })  # fmt: skip
 
     def connect(self, dbname: str = "postgres") -> psycopg.Connection[Any]:
         """Return an autocommit connection as its superuser."""
-        words = make_conninfo(host="127.0.0.1", port=self.port, dbname=dbname, user=SUPERUSER, passfile=str(self.passfile))
+        words = make_conninfo(
+            host=self.address, port=self.port, dbname=dbname, user=self.superuser, passfile=str(self.passfile)
+        )
         return psycopg.connect(words, autocommit=True, connect_timeout=5)
 
 
@@ -99,18 +103,22 @@ def server(major: int, **settings: str) -> Iterator[Scratch]:
 @contextmanager
 def running(
     folder: Path, binaries: Path, data: Path, who: Account | None, major: int, settings: dict[str, str], *,
-    start_seconds: float = START_SECONDS,
+    start_seconds: float = START_SECONDS, superuser: str = SUPERUSER, socket: Path | None = None,
 ) -> Iterator[Scratch]:  # fmt: skip
-    """Run a server on a data directory that is there; `start_seconds`: until it answers, recovery included."""
+    """Run a server on a data directory that is there; `start_seconds`: until it answers, recovery included.
+
+    `socket`: it listens there, in a folder that nobody else can enter, and not on loopback.
+    """
     port = ports.choose(["scratch"])["scratch"]
     options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-    argv = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", "", *options]
+    where = ["-h", "", "-k", str(socket)] if socket else ["-h", "127.0.0.1", "-k", ""]
+    argv = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), *where, *options]
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env=_clean(),
             preexec_fn=die_with_parent, **drop(who),  # noqa: PLW1509  (one system call)
         )  # fmt: skip
-    started = Scratch(folder, port, major, process)
+    started = Scratch(folder, port, major, process, superuser, str(socket) if socket else "127.0.0.1")
     try:
         _await(started, start_seconds)
         yield started
@@ -184,7 +192,8 @@ def _await(started: Scratch, seconds: float) -> None:
         except psycopg.OperationalError as error:
             ended = started.process.poll() is not None
             if ended or time.monotonic() > end:
-                said = ((started.folder / "log").read_text(errors="replace").strip() or str(error)).splitlines()[-1]
+                lines = (started.folder / "log").read_text(errors="replace").strip().splitlines() or [str(error)]
+                said = next((line for line in reversed(lines) if "FATAL" in line or "PANIC" in line), lines[-1])
                 why = "ended" if ended else f"did not answer within {seconds:.0f} s"
                 words = f"the throw-away server {why}: {said}"
                 raise Failed(words, next="correct that, then repeat the command", page=PAGE) from None
