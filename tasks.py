@@ -44,7 +44,14 @@ namespace.add_collection(monitors)
 
 namespace.add_collection(
     Collection(
-        "snapshot", take=snapshot.take, verify=snapshot.verify, list=snapshot.list_, status=snapshot.status, prune=snapshot.prune
+        "snapshot",
+        take=snapshot.take,
+        verify=snapshot.verify,
+        list=snapshot.list_,
+        status=snapshot.status,
+        prune=snapshot.prune,
+        base=snapshot.base,
+        receive=snapshot.receive,
     )
 )
 restores = Collection("restore", undo=restore.undo)

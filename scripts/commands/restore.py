@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json as jsons
 import time
 from typing import Any
@@ -12,10 +13,13 @@ from invoke.tasks import task
 from commands.shared import CONFIRM, DEBUG, ENV, JSON, confirmed, told
 from commands.snapshot import ID, TIER, tiers
 from rollout import environment, screen
+from rollout.environment import TIERS, Environment, Tier
 from rollout.errors import BadInput
 from rollout.objectstore import ObjectStore
+from rollout.recovery import moments
 from rollout.restoring import acting, bringing
 from rollout.snapshots import catalogue
+from rollout.snapshots.records import Manifest
 
 
 @task(
@@ -23,6 +27,7 @@ from rollout.snapshots import catalogue
         "env": ENV,
         "snapshot": ID,
         "tier": TIER,
+        "to": "instead: a moment with its zone, such as '2026-11-22 10:15:00+00:00'; from base backup and log, one tier",
         "into": "the new database's name; default: the live one's and the snapshot's time",
         "exchange": "then let it take the live one's place; that one is kept",
         "why": "the reason, for the journal",
@@ -33,15 +38,16 @@ from rollout.snapshots import catalogue
 )
 @told
 def restore(
-    c: Context, env: str = "sandbox", snapshot: str = "", tier: str = "", into: str = "", exchange: bool = False, why: str = "",
-    confirm: str = "", json: bool = False, debug: bool = False,
+    c: Context, env: str = "sandbox", snapshot: str = "", tier: str = "", to: str = "", into: str = "", exchange: bool = False,
+    why: str = "", confirm: str = "", json: bool = False, debug: bool = False,
 ) -> None:  # fmt: skip
     """Bring a snapshot back beside the live data, and compare it."""
-    if not snapshot:
-        raise BadInput("which snapshot?", limit="--snapshot ID", next="invoke snapshot.list", page="runbooks/restore.md")
+    if bool(snapshot) == bool(to):
+        words = "which snapshot, or which moment?" if not snapshot else "--snapshot and --to exclude each other"
+        raise BadInput(words, limit="--snapshot ID, or --to TIME", next="invoke snapshot.list", page="runbooks/restore.md")
     found, wanted = environment.load(env), tiers(tier)
     store, began = ObjectStore(found.object_store), time.monotonic()
-    manifest = catalogue.find(store, snapshot)
+    manifest = _as_of(found, store, wanted, to, why, quiet=json) if to else catalogue.find(store, snapshot)
     places = bringing.places(found, store, manifest, wanted, into)
     lost = f"what was written since {manifest.created_at:%Y-%m-%d %H:%M:%S} UTC is then only in the replaced databases"
     if exchange:
@@ -71,6 +77,15 @@ def undo(c: Context, env: str = "sandbox", tier: str = "", why: str = "", confir
     with screen.lines() as show:
         done = acting.exchange_all(found, ObjectStore(found.object_store), pairs, show, why=why or "undo")
     _exchanged(done, lost)
+
+
+def _as_of(env: Environment, store: ObjectStore, wanted: list[Tier], to: str, why: str, *, quiet: bool) -> Manifest:
+    """Return a new snapshot of a tier as it was at a moment."""
+    moment = moments.parse(to)
+    if len(wanted) != 1:
+        raise BadInput("--to needs one tier", limit=f"--tier {'|'.join(TIERS)}", next="name it", page="runbooks/restore.md")
+    with screen.lines(quiet=quiet) as show:
+        return moments.snapshot_at(env, store, wanted[0], moment, show, who=getpass.getuser(), why=why)
 
 
 def _exchanged(done: acting.Done, lost: str) -> None:

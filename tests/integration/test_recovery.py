@@ -89,7 +89,7 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         with psycopg.connect(live.conninfo(), autocommit=True) as connection:
             connection.execute("CREATE TABLE public.writes (n bigint PRIMARY KEY)")
             connection.execute("CREATE TABLE public.precious AS SELECT generate_series(1, 1000) AS n")
-        with superuser(live.port, live.dbname) as connection:
+        with superuser(live.port) as connection:
             connection.execute("GRANT EXECUTE ON FUNCTION pg_switch_wal() TO penguin_rollout")
         receiver, thread = _receiver(servers, live, tmp_path_factory.mktemp("log") / "incoming")
         writer = threading.Thread(target=write)

@@ -46,6 +46,8 @@ def servers() -> Iterator[Servers]:
             connection.execute("CREATE TABLE public.big (n bigint PRIMARY KEY, t text)")
             connection.execute(filled.format("public.big", "i, repeat(md5(i::text), 60)").encode())
             connection.execute("SELECT lo_from_bytea(0, 'large')")
+        with superuser(live.port, live.dbname) as connection:  # as a DBA may have done: it is in every dump from then on
+            connection.execute("GRANT EXECUTE ON FUNCTION pg_switch_wal() TO penguin_app")
         yield started
     finally:
         started.stop()

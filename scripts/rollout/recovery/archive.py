@@ -28,11 +28,13 @@ from rollout.objectstore import AlreadyExists, Conflict, NotFound, ObjectStore
 from rollout.recovery import server
 from rollout.recovery.records import Covered, log_file, place
 from rollout.snapshots import clients
+from rollout.snapshots.server import administering
 
 COMPLETE = re.compile(r"^([0-9A-F]{24}|[0-9A-F]{8}\.history)$")
 LEVEL = 3
 POLL_SECONDS = 0.1
 RESTART_SECONDS = 2.0
+CATCH_UP_SECONDS = 30.0
 SHORTEST_SECONDS, LONGEST_SECONDS = 2.0, 300.0
 MARK = "SELECT clock_timestamp() FROM pg_logical_emit_message(true, 'rollout', 'archived until here')"
 WHERE = "SELECT pg_current_wal_insert_lsn()::text, pg_walfile_name(pg_current_wal_insert_lsn())"
@@ -120,17 +122,10 @@ class Receiver:
             )  # fmt: skip
 
     def _mark(self) -> None:
-        """Commit a message whose moment is known, and end the segment that holds it, where the server lets us."""
+        """Put a mark into the log, once an interval."""
         if self._marked and time.monotonic() - self._marked < self.every_seconds:
             return
-        with server.connect(self.database) as connection:
-            at = connection.execute(MARK).fetchone()
-            where = connection.execute(WHERE).fetchone()  # after its commit, which is at least as late as what was read
-            assert at is not None
-            assert where is not None
-            with suppress(psycopg.errors.InsufficientPrivilege):  # then archive_timeout, or its own writes, end it
-                connection.execute("SELECT pg_switch_wal()")
-        self._marks.append(Mark(at[0], str(where[0]), str(where[1])))
+        self._marks.append(mark(self.database))
         self._marked = time.monotonic()
 
     def _move(self, known: set[str]) -> None:
@@ -151,6 +146,40 @@ class Receiver:
         last = max(done, key=lambda mark: mark.at)
         write_covered(self.store, self.prefix, Covered(until=last.at, lsn=last.lsn, file=last.file, slot=self.slot))
         self._marks = [m for m in self._marks if m.at > last.at]
+
+
+def mark(database: Database) -> Mark:
+    """Commit a message whose moment is known and, where the server lets us, end the segment that holds it.
+
+    In the maintenance database: the right to end a segment is given there, where no dump takes it along.
+    """
+    with administering(database) as connection:
+        at = connection.execute(MARK).fetchone()
+        where = connection.execute(WHERE).fetchone()  # after its commit, which is at least as late as what was read
+        assert at is not None
+        assert where is not None
+        with suppress(psycopg.errors.InsufficientPrivilege):  # then archive_timeout, or its own writes, end it
+            connection.execute("SELECT pg_switch_wal()")
+    return Mark(at[0], str(where[0]), str(where[1]))
+
+
+def catch_up(database: Database, store: ObjectStore, slot: str, *, seconds: float = CATCH_UP_SECONDS) -> Covered | None:
+    """End the running segment and wait until the receiver has stored it; return how far the log goes then.
+
+    None when it is not there in time (no receiver at work), or the server does not answer: then the log goes as far as it goes.
+    """
+    try:
+        prefix, made = place(database.host, server.ask(database).system_identifier), mark(database)
+    except (Failed, psycopg.Error):
+        return None
+    end = time.monotonic() + seconds
+    while not any(store.keys(f"{prefix}log/{made.file}-")):
+        if time.monotonic() > end:
+            return None
+        time.sleep(POLL_SECONDS)
+    covered = Covered(until=made.at, lsn=made.lsn, file=made.file, slot=slot)
+    write_covered(store, prefix, covered)
+    return covered
 
 
 def write_covered(store: ObjectStore, prefix: str, covered: Covered) -> None:

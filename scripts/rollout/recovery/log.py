@@ -48,6 +48,13 @@ def choose(store: ObjectStore, host: str, target: datetime | None) -> tuple[Base
     return chosen, covered
 
 
+def reaches(store: ObjectStore, host: str, target: datetime) -> bool:
+    """Tell whether the log of a host is stored as far as a moment already."""
+    newest = max(base.every(store, host), key=lambda one: one.finished_at, default=None)
+    covered = archive.read_covered(store, place(host, newest.system_identifier)) if newest else None
+    return covered is not None and target <= covered.until
+
+
 def files(store: ObjectStore, chosen: Base, covered: Covered) -> list[LogFile]:
     """Return the files to replay, histories first, then the segments in their order.
 

@@ -115,6 +115,9 @@ class Postgres(Server):
             connection.execute(
                 sql.SQL("GRANT SET ON PARAMETER deadlock_timeout TO {}").format(sql.Identifier(RUNNER))
             )
+            for function in LOG_FUNCTIONS:  # in the maintenance database: a grant in the tier's would be in every dump of it
+                grant = sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}")
+                connection.execute(grant.format(sql.SQL(function), sql.Identifier(RUNNER)))
             # So that whoever has the backup's password cannot write by accident; that it has no right to is the rule.
             connection.execute("ALTER ROLE penguin_backup SET default_transaction_read_only = on")
         self.ensure_database()
@@ -128,9 +131,6 @@ class Postgres(Server):
                 )
         with psycopg.connect(self.conninfo(SUPERUSER), autocommit=True) as connection:
             connection.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-            for function in LOG_FUNCTIONS:
-                grant = sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}")
-                connection.execute(grant.format(sql.SQL(function), sql.Identifier(RUNNER)))
 
     def recreate_database(self) -> None:
         """Throw the tier's database away, sessions included, and make an empty one."""

@@ -9,6 +9,7 @@ from rollout.environment import Database
 from rollout.errors import Failed
 from rollout.snapshots.contents import Connection, statement
 from rollout.snapshots.records import Marker
+from rollout.snapshots.server import administering
 
 PRESENT = "SELECT to_regclass('rollout.markers') IS NOT NULL"
 
@@ -20,7 +21,8 @@ def put(database: Database, name: str) -> Marker:
             if not _present(connection):
                 connection.execute(statement("markers"))
             connection.execute("INSERT INTO rollout.markers (name) VALUES (%s) ON CONFLICT DO NOTHING", (name,))
-            lsn, made = _restore_point(connection, name)
+            with administering(database) as beside:  # the right to make one is given there, where no dump takes it along
+                lsn, made = _restore_point(beside, name)
             return Marker(name=name, lsn=lsn, restore_point=made)
     except psycopg.Error as error:
         words = error.diag.message_primary or str(error).strip().splitlines()[-1]

@@ -23,6 +23,8 @@ TIMEOUT_SECONDS = 6 * 3600.0
 END_SECONDS = 3600.0
 _EXTENSION_ENTRY = re.compile(r"^\d+; \d+ \d+ (?:EXTENSION - |COMMENT - EXTENSION )(\S+)")
 
+_SYSTEM_GRANT = re.compile(r"^\d+; \d+ \d+ ACL pg_catalog \S+ (.*) \S+$")
+
 
 class _Through:
     """Passes what it is given on, and counts it; without anywhere to go it only counts."""
@@ -75,9 +77,10 @@ def pour(store: ObjectStore, part: DumpPart, argv: list[str], folder: Path, coun
 
 
 def listing(program: Path, archive: Path, target: environment.Database) -> tuple[str, list[str]]:
-    """Return the archive's table of contents without the extensions that this role may not create, and their names.
+    """Return the archive's table of contents without what this role may not make, and the names of that.
 
-    What needs one of them fails by name during the restore, so nothing that matters is left out in silence.
+    That is extensions, and grants on the system's own functions. What needs an extension fails by name during the restore, so
+    nothing that matters is left out in silence.
     """
     done = subprocess.run(
         [str(program), "--list", str(archive)],
@@ -92,8 +95,16 @@ def listing(program: Path, archive: Path, target: environment.Database) -> tuple
     wanted = {e[1] for e in map(_EXTENSION_ENTRY.match, done.stdout.splitlines()) if e}
     with psycopg.connect(target.conninfo("rollout-restore"), autocommit=True) as connection:
         refused = {name for name in wanted if not _may_create(connection, name)}
-    kept = [line for line in done.stdout.splitlines() if not ((e := _EXTENSION_ENTRY.match(line)) and e[1] in refused)]
-    return "\n".join(kept) + "\n", [f"extension {name}" for name in sorted(refused)]
+        row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
+        superuser = bool(row and row[0])
+    kept, left_out = [], [f"extension {name}" for name in sorted(refused)]
+    for line in done.stdout.splitlines():
+        extension, grant = _EXTENSION_ENTRY.match(line), _SYSTEM_GRANT.match(line)
+        if grant and not superuser:
+            left_out.append(f"grants on pg_catalog.{grant[1]}")
+        elif not (extension and extension[1] in refused):
+            kept.append(line)
+    return "\n".join(kept) + "\n", left_out
 
 
 def _unpacker(to: IO[bytes]) -> Any:

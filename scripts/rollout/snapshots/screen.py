@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from rollout.recovery.promises import Line
 from rollout.snapshots.catalogue import Listed
-from rollout.snapshots.promises import Line
 
 WIDE = 200
 NOT_MEASURED = "not measured"
