@@ -135,3 +135,46 @@ def test_a_row_that_is_corrupted_across_databases(checked: Checked) -> None:
     with checked.broken("content", orphan.format("gen_random_uuid()"), orphan.format(was)):
         after = checked.item("cross_database")
     assert after["verdict"] == "fail" and after["value"] >= before["value"] + 1
+
+
+LOG = "public.audit_log_enhanced"
+OPENED = [
+    (LOG, f"ALTER TABLE {LOG} DISABLE ROW LEVEL SECURITY", "not enabled", f"ALTER TABLE {LOG} ENABLE ROW LEVEL SECURITY"),
+    (LOG, f"ALTER TABLE {LOG} NO FORCE ROW LEVEL SECURITY", "not forced", f"ALTER TABLE {LOG} FORCE ROW LEVEL SECURITY"),
+    (LOG, f"CREATE POLICY open ON {LOG} FOR SELECT USING (true)", "policy open lets public SELECT", f"DROP POLICY open ON {LOG}"),
+    (LOG, f"CREATE POLICY own ON {LOG} TO penguin_app USING (false)", "own lets penguin_app ALL", f"DROP POLICY own ON {LOG}"),
+    (LOG, f"GRANT SELECT ON {LOG} TO PUBLIC", "penguin_app may SELECT", f"REVOKE SELECT ON {LOG} FROM PUBLIC"),
+    (LOG, f"GRANT SELECT (action) ON {LOG} TO penguin_worker", "penguin_worker may SELECT",
+     f"REVOKE SELECT (action) ON {LOG} FROM penguin_worker"),
+    (LOG, f"GRANT INSERT ON {LOG} TO penguin_auditor", "penguin_auditor may INSERT",
+     f"REVOKE INSERT ON {LOG} FROM penguin_auditor"),
+    (LOG, "GRANT penguin_auditor TO penguin_app", "penguin_app may SELECT", "REVOKE penguin_auditor FROM penguin_app"),
+    (LOG, f"ALTER TABLE {LOG} OWNER TO penguin_app", "penguin_app owns it", f"ALTER TABLE {LOG} OWNER TO penguin_rollout"),
+    ("audit.log_default", "ALTER TABLE audit.log_default DISABLE ROW LEVEL SECURITY", "not enabled",
+     "ALTER TABLE audit.log_default ENABLE ROW LEVEL SECURITY"),
+    ("audit.log_default", "GRANT SELECT ON audit.log_default TO penguin_auditor, penguin_app", "penguin_app may SELECT",
+     "REVOKE SELECT ON audit.log_default FROM penguin_auditor, penguin_app"),
+    ("audit.log_2020_01", f"CREATE TABLE audit.log_2020_01 (LIKE {LOG})", "not enabled", "DROP TABLE audit.log_2020_01"),
+    ("public.query_performance_log", "CREATE POLICY open ON query_performance_log USING (true)", "policy open lets public ALL",
+     "DROP POLICY open ON query_performance_log"),
+    ("public.query_performance_log", "GRANT pg_monitor TO penguin_analyst", "penguin_analyst may SELECT",
+     "REVOKE pg_monitor FROM penguin_analyst"),
+    ("public.job_queues", "ALTER TABLE job_queues ADD COLUMN tenant_id uuid", "it has a tenant_id, and 005_row_security says",
+     "ALTER TABLE job_queues DROP COLUMN tenant_id"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("relation", "damage", "told", "mend"), OPENED, ids=[damage[:60] for _, damage, _, _ in OPENED])
+def test_what_no_tenant_sees_is_opened(checked: Checked, relation: str, damage: str, told: str, mend: str) -> None:
+    """The trail and its partitions, the log of statements: pass while closed to the product; each thing taken away is a fail."""
+    with checked.place.stages("queue", "007_monitoring") as stages:
+        stages.expand()
+    before = checked.place.report("queue")
+    closed = ("audit.log_", LOG, "public.query_performance_log")
+    held = [line for name, line in before.items() if name.startswith(closed)]
+    assert len(held) >= 6 and {line.verdict for line in held} == {"pass"}, held
+    with checked.broken("queue", damage, mend):
+        after = checked.place.report("queue")[relation]
+        assert after.verdict == "fail" and told in after.why
+        assert checked.item("rls_coverage")["verdict"] == "fail"
+    assert checked.place.report("queue") == before
