@@ -12,12 +12,15 @@ COMMENT ON TABLE rollout.fence IS 'the newest fencing token seen; a runner with 
 
 CREATE TABLE IF NOT EXISTS rollout.changes (
     change text PRIMARY KEY,
-    stage text NOT NULL CHECK (
-        stage IN ('expanded', 'copied', 'compared', 'mismatched', 'swapped', 'contracting', 'contracted')
-    ),
+    stage text NOT NULL,
     sha256 text NOT NULL,
     run text NOT NULL,
     changed_at timestamptz NOT NULL DEFAULT now()
+);
+-- Said apart from the table, so that a ledger from before a stage was known learns it.
+ALTER TABLE rollout.changes DROP CONSTRAINT IF EXISTS changes_stage_check;
+ALTER TABLE rollout.changes ADD CONSTRAINT changes_stage_check CHECK (
+    stage IN ('expanding', 'expanded', 'copied', 'compared', 'mismatched', 'swapped', 'contracting', 'contracted')
 );
 COMMENT ON TABLE rollout.changes IS 'where each change stands in this database';
 

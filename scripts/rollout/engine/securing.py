@@ -41,6 +41,7 @@ class Securing(Kind):
         found = self._rules()
         refusals.roles(self.connection, found)
         refusals.undeclared(found)
+        self.reach("expanding")  # an index that a kill leaves can be discarded
         self._build(found)
         return super().make()
 
