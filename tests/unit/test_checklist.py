@@ -12,7 +12,7 @@ from road_fakes import begin, passed
 from traffic_fakes import environment, line
 
 from rollout import checklist, runs
-from rollout.checklist import attestation, declared, document, judging, measuring
+from rollout.checklist import attestation, declared, judging, measuring
 from rollout.checklist.probe import Asked, Observation, observe
 from rollout.environment import Environment
 from rollout.errors import BadInput
@@ -165,7 +165,8 @@ def test_a_comparison_that_fails_fails(env: Environment) -> None:
     session.set_fact(f"compared.{SWAPPING[0]}", {"changes": BAD, **stamp})
     verdict, observed = items(memory, env)["data_integrity"]
     assert verdict == "fail" and "both sides differ" in observed
-    nothing_lost = document.find(built(memory, env), "nothing_lost")
+    criteria = [item for group in built(memory, env)["criteria"] for item in group["items"]]
+    (nothing_lost,) = [item for item in criteria if item["id"] == "nothing_lost"]
     assert nothing_lost["verdict"] == "fail" and "data_integrity fail" in nothing_lost["observed"]
 
 
@@ -231,3 +232,22 @@ def test_every_face_says_the_same(env: Environment) -> None:
     for item in content["items"]:
         assert item["verdict"] != "pass" or (item["observed"] and item["source"])
         assert f'id="{item["id"]}"' in faces["html"]
+
+
+def test_the_journal_is_read_once(env: Environment) -> None:
+    """Events, attestations, the chain's verdict and the audit's item come from one reading of each event."""
+    memory = MemoryStore()
+    begin(memory, "1")
+    read: list[str] = []
+    store, state = as_store(memory), runs.current(as_store(memory))
+    assert state is not None
+    one = store.read
+
+    def counted(key: str, *given: Any, **more: Any) -> Any:
+        read.append(key)
+        return one(key, *given, **more)
+
+    store.read = counted  # type: ignore[method-assign]
+    found = checklist.build(env, store, state, fresh=True)
+    events = [key for key in read if "/journal/" in key]
+    assert found["journal"]["events"] == len(events) == len(set(events)) > 0

@@ -11,9 +11,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from rollout import journal
 from rollout.checklist import attestation, declared, judging, measuring, timeline
-from rollout.checklist.declared import Declared, Group, Item
+from rollout.checklist.declared import Declared, Group
 from rollout.checklist.probe import Asked
 from rollout.environment import Environment
 from rollout.objectstore import ObjectStore
@@ -29,15 +28,13 @@ def build(environment: Environment, store: ObjectStore, state: RunState, *, fres
     a window, and what steps left, is as the run recorded it.
     """
     found = declared.load()
-    events = list(journal.read(store, state.run))
-    latest = {event.kind: dict(event.facts) for event in events}
-    attested = attestation.newest(events)
     since, until = measuring.window_of_watch(state)
-    asked = Asked(environment, store, state, found, since, until, latest)
+    asked = Asked(environment, store, state, found, since, until)
+    events, problems = asked.journal
+    attested = attestation.newest(events)
     seen = measuring.recorded(state) | measuring.each(asked, found.all(), ("run", "state") if fresh else ("run",))
     shown = _judged(found, seen, attested)
     counts = Counter(shown[i.id]["verdict"] for g in found.groups for i in g.items)
-    problems = journal.check(store, state.run)
     return {
         "run": state.run,
         "environment": environment.name,
@@ -126,9 +123,3 @@ def _latency(environment: Environment, state: RunState) -> dict[str, Any]:
     if not started:
         return {"slices": [], "seconds": 0, "why": "phase 2 has not begun"}
     return timeline.latencies(environment, min(started), max(ended, default=time.time()))
-
-
-def find(content: dict[str, Any], item: Item | str) -> Shown:
-    """Return an item of a built checklist by its id; StopIteration is a defect."""
-    name = item if isinstance(item, str) else item.id
-    return next(i for i in [*content["items"], *(c for g in content["criteria"] for c in g["items"])] if i["id"] == name)
