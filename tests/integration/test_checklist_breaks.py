@@ -178,3 +178,27 @@ def test_what_no_tenant_sees_is_opened(checked: Checked, relation: str, damage: 
         assert after.verdict == "fail" and told in after.why
         assert checked.item("rls_coverage")["verdict"] == "fail"
     assert checked.place.report("queue") == before
+
+
+@pytest.mark.parametrize("tier", ["oltp", "content"])
+def test_tables_that_a_later_change_has_moved(checked: Checked, tier: str) -> None:
+    """Exchanged by 008 for views, the tables are in another schema with the policies that they were given: still all pass."""
+    before = checked.place.report(tier)
+    with checked.place.stages(tier, "008_timestamps") as stages:
+        stages.expand()
+        stages.swap()
+    moved = checked.place.report(tier)
+    assert {name: line.why for name, line in moved.items() if line.verdict == "fail"} == {}
+    assert sum(name.startswith("v2.") for name in moved) > 10
+    with checked.place.stages(tier) as stages:
+        assert not stages.swap().changed
+    name = "v2.campaigns" if tier == "oltp" else "v2.notifications"
+    with checked.broken(tier, f"ALTER POLICY row_security_penguin_app ON {name} USING (true)", "SELECT"):
+        assert "using is true, not" in checked.place.report(tier)[name].why
+        with checked.place.stages(tier) as stages:
+            assert stages.swap().changed
+    with checked.place.stages(tier, "008_timestamps") as stages:
+        stages.revert()
+    assert {name: line.verdict for name, line in checked.place.report(tier).items()} == {
+        name: line.verdict for name, line in before.items()
+    }

@@ -63,6 +63,8 @@ def relations(connection: Connection, change: Change, rules: Rules) -> list[Line
     kept = {str(row["relation"]): row["made"] for row in stored}
     # Between the contract of a rewrite and that of row security a table has come home, and its entry has not.
     kept |= {k: v for name, v in kept.items() if (k := home_of(name)) and k not in kept}
+    # A later change that renames columns has moved the table itself, with its policies, out of the schema where it got them.
+    kept |= {name: kept[k] for name in rules.relations if name not in kept and (k := home_of(name)) in kept}
     everywhere = _of_roles(connection, rules)
     past = {
         (str(row["relation"]), f"{row['role']} may {row['privilege']}, which no policy stops")
