@@ -52,6 +52,9 @@ def _probed(item: Item, seen: dict[str, Any] | None, shown: dict[str, Any]) -> N
     elif seen["inconclusive"]:
         shown["verdict"] = "inconclusive"
         shown["observed"] += f"; {seen['inconclusive']}"
+    elif threshold.met(value) and seen.get("attested"):
+        shown["verdict"] = "attested"
+        shown["observed"] += f"; {seen['attested']}"
     else:
         shown["verdict"] = "pass" if threshold.met(value) else "fail"
 

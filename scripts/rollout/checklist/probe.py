@@ -26,8 +26,9 @@ from rollout.order import RunState
 class Observation:
     """What a probe saw: `value` in the threshold's unit from `n` samples, `observed` in words, and `source`.
 
-    `inconclusive`: why the value decides nothing; `reason`: why there is no value; `failed`: the words say failure, whatever the
-    value; `since` and `until`: the window (epoch seconds), None for a state; `at`: when it was read.
+    `inconclusive`: why the value decides nothing; `attested`: whose word it rests on, when it is within the limit; `reason`: why
+    there is no value; `failed`: the words say failure, whatever the value; `since` and `until`: the window (epoch seconds), None
+    for a state; `at`: when it was read.
     """
 
     value: float | None = None
@@ -35,6 +36,7 @@ class Observation:
     observed: str = ""
     source: str = ""
     inconclusive: str = ""
+    attested: str = ""
     reason: str = ""
     failed: bool = False
     since: float | None = None

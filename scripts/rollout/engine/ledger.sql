@@ -95,7 +95,26 @@ CREATE TABLE IF NOT EXISTS rollout.mended (
     why text NOT NULL,
     row jsonb NOT NULL
 );
-COMMENT ON TABLE rollout.mended IS 'rows that a new constraint would have refused: as they were, what was done and why';
+COMMENT ON TABLE rollout.mended IS 'rows that a new constraint would have refused, or whose reference pointed at nothing: as they were, what was done, why';
+
+CREATE TABLE IF NOT EXISTS rollout.reference_kept (
+    relation text,
+    column_name text,
+    referent text,
+    source text,
+    kind text,
+    id text,
+    scope text,
+    rows bigint NOT NULL,
+    row jsonb NOT NULL,
+    run text NOT NULL,
+    said_by text NOT NULL,
+    why text NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (relation, column_name, referent, source, kind, id, scope)
+);
+COMMENT ON TABLE rollout.reference_kept IS
+'ids that point at nothing and stay, by a person''s word: how many rows have each, and one of them; a scan counts what comes on top as wrong';
 
 CREATE TABLE IF NOT EXISTS rollout.conflicts (
     change text NOT NULL,

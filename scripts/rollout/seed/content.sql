@@ -73,7 +73,7 @@ insert into transactional_emails (
     id, user_id, tenant_id, type, payload, recipient_email, subject, status, queued, sent, retry_count, tracking_id, created, updated
 )
 select
-    pg_temp.id('transactional', n), pg_temp.id('user', n), pg_temp.id('tenant', mod(n, %(tenants)s)), 'password-reset', '{}',
+    pg_temp.id('transactional', n), pg_temp.id('user', mod(n, %(users)s)), pg_temp.id('tenant', mod(n, %(tenants)s)), 'password-reset', '{}',
     'user' || n || '@tenants.example', 'Reset your password', (array['sent', 'delivered', 'delivered', 'bounced'])[1 + pg_temp.pick(31, n, 4)],
     pg_temp.at(32, n), pg_temp.at(32, n) + interval '2 seconds', 0, 'trk-' || n, pg_temp.at(32, n), pg_temp.at(32, n)
 from generate_series(%(low)s::bigint, %(high)s::bigint) as n
