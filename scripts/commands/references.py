@@ -19,7 +19,7 @@ from rollout.references.mending import Mended
 @task(help={"env": ENV, "json": JSON, "debug": DEBUG})
 @told
 def scan(c: Context, env: str = "sandbox", json: bool = False, debug: bool = False) -> None:
-    """Scan every documented reference, and say what a mend would do to those that are wrong.
+    """Say which references point at nothing, and what a mend does.
 
     Exit 1 when there are some.
     """
@@ -47,7 +47,7 @@ def mend(
     c: Context, env: str = "sandbox", by: str = "", why: str = "", confirm: str = "", dry_run: bool = False,
     json: bool = False, debug: bool = False,
 ) -> None:  # fmt: skip
-    """Empty references that point at nothing; keep what cannot be emptied.
+    """Empty references that point at nothing, or keep them.
 
     No row is deleted, and each that is changed is kept as it was.
     """
