@@ -31,7 +31,7 @@ ORDER = "1,2,rollback,2,mend,3,finalize"
 COMMANDS = {
     "1": ["deploy", "--phase", "1"], "2": ["deploy", "--phase", "2"], "3": ["deploy", "--phase", "3"],
     "rollback": ["rollback", "--why", "the demo takes it back"], "finalize": ["finalize", "--confirm", "sandbox"],
-    "mend": ["references.mend", "--by", "the demo", "--why", "as seeded: what these refer to was gone before references were validated"],
+    "mend": ["references.mend", "--by", "the demo", "--why", "as seeded: gone before references were validated"],
 }
 WARM_UP_SECONDS = 4.0
 BASELINE_SECONDS = 12.0
@@ -176,8 +176,7 @@ def _phase(found: Environment, name: str, measured: Measured, kills: random.Rand
     state = runs.current(ObjectStore(found.object_store))
     verdict = "fail"
     if state and status == 0:
-        phases: dict[str, Any] = dict(state.phases)
-        verdict = phases[name].verdict if name in phases else "pass"
+        verdict = next((phase.verdict for known, phase in state.phases.items() if known == name), "pass")
     measured.phases.append({"name": name, "seconds": seconds, "verdict": verdict})
     if name == "rollback" and state is not None and status == 0:
         back: Any = state.facts.get("traffic_back")
