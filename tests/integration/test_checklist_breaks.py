@@ -208,6 +208,8 @@ OPENED = [
      "DROP POLICY open ON query_performance_log"),
     ("public.query_performance_log", "GRANT pg_monitor TO penguin_analyst", "penguin_analyst may SELECT",
      "REVOKE pg_monitor FROM penguin_analyst"),
+    ("rollout.mended", "GRANT SELECT (row) ON rollout.mended TO penguin_auditor", "penguin_auditor may read it",
+     "REVOKE SELECT (row) ON rollout.mended FROM penguin_auditor"),
     ("public.job_queues", "ALTER TABLE job_queues ADD COLUMN tenant_id uuid", "it has a tenant_id, and 005_row_security says",
      "ALTER TABLE job_queues DROP COLUMN tenant_id"),
 ]  # fmt: skip

@@ -251,3 +251,41 @@ def test_the_journal_is_read_once(env: Environment) -> None:
     found = checklist.build(env, store, state, fresh=True)
     events = [key for key in read if "/journal/" in key]
     assert found["journal"]["events"] == len(events) == len(set(events)) > 0
+
+
+def test_the_verdict_in_words(env: Environment) -> None:
+    """What a stranger reads first: that it passed and what failed all the same, that it did not, that it is under way."""
+    memory = MemoryStore()
+    passed(memory, "1", "2")
+    session = begin(memory, "3")
+    session.set_fact("references", {"scanned_rows": 9, "wrong_rows": 2})
+    under_way = built(memory, env)["verdict"]
+    assert under_way["headline"] == "The rollout is under way" and "1 (prepare), 2 (rollout)" in under_way["text"]
+    session.passed()
+    found = built(memory, env)
+    assert found["verdict"]["headline"] == "The rollout passed, but 1 of 21 checks failed" and found["verdict"]["word"] == "pass"
+    (failed,) = [item for item in found["items"] if item["verdict"] == "fail"]
+    assert failed["id"] == "cross_database" and "invoke references" in failed["next"]
+    assert {item["next"] for item in found["items"] if item["verdict"] != "fail"} == {""}
+    assert [figure["text"].startswith("not measured") for figure in found["figures"][:3]] == [True] * 3
+
+
+def test_a_persons_word_on_what_is_kept(env: Environment) -> None:
+    """References that are kept by somebody's word make the item attested, with the name; one that is wrong besides fails it."""
+    memory = MemoryStore()
+    session = begin(memory, "1")
+    for wrong, verdict in ((0, "attested"), (1, "fail")):
+        session.set_fact("references", {"scanned_rows": 9, "wrong_rows": wrong, "kept_rows": 3, "kept_by": ["Ada: as found"]})
+        found = items(memory, env)["cross_database"]
+        assert found[0] == verdict and ("Ada: as found" in found[1]) == (verdict == "attested")
+
+
+def test_what_monitoring_read_is_shown(env: Environment) -> None:
+    """Readings and open alerts of phase 3's pass, and what could not be refreshed; none of it is an item."""
+    memory = MemoryStore()
+    session = begin(memory, "1")
+    assert built(memory, env)["monitoring"] is None
+    ran = [{"job": "a", "outcome": "failed", "why": "away"}, {"job": "b", "outcome": "done", "why": ""}]
+    session.set_fact("monitoring", {"observed": "2026-01-31T04:00:00+00:00", "probes": [], "alerts": [], "ran": ran, "jobs": []})
+    found = built(memory, env)
+    assert [one["job"] for one in found["monitoring"]["failed"]] == ["a"] and len(found["items"]) == 21

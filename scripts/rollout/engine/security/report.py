@@ -32,7 +32,7 @@ WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('inf
 
 @dataclass(frozen=True)
 class Line:
-    """One relation (or, only where it fails, a function): what it is worth and why."""
+    """One relation (or, only where it fails, a function or a relation of the ledger): what it is worth and why."""
 
     relation: str
     kind: str
@@ -79,6 +79,7 @@ def relations(connection: Connection, change: Change, rules: Rules) -> list[Line
             whys_more += [f"{s['role']} has BYPASSRLS and privileges" for s in strangers if s["relation"] == relation.relation]
             whys, verdict = (whys_more, "fail") if whys_more else (whys, verdict)
         lines.append(Line(relation.relation, relation.says, verdict, "; ".join(whys)))
+    lines += [Line(name, "ledger", "fail", why) for name, why in withheld.ledger(connection, rules)]
     return [*lines, *_functions(connection, rules)]
 
 

@@ -11,6 +11,7 @@ from rollout.engine.security.rules import Rules
 
 # Which of some roles may do what to a relation, also by a column, by PUBLIC or by a role that they are members of.
 MAY = Path(__file__).parent / "sql" / "may.sql"
+LEDGER = Path(__file__).parent / "sql" / "ledger.sql"
 
 
 def wrong(connection: Connection, rules: Rules, relation: Relation, held: Withheld) -> list[str]:
@@ -33,3 +34,10 @@ def wrong(connection: Connection, rules: Rules, relation: Relation, held: Withhe
         may = [p for p in row["privileges"] if p != "SELECT" or row["role"] not in held.readers]
         found += [f"{row['role']} may {', '.join(may)}"] if may else []
     return found
+
+
+def ledger(connection: Connection, rules: Rules) -> list[tuple[str, str]]:
+    """Return each relation of the ledger that holds rows or ids of tenants and that a role of the product may read, and why."""
+    bound = rules.roles("tenant", "all", "read", "none")
+    rows = connection.execute(LEDGER.read_bytes(), {"roles": bound}).fetchall()
+    return [(str(r["relation"]), f"{r['role']} may read it, and it holds what is tenants'") for r in rows]
