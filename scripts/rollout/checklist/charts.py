@@ -90,12 +90,12 @@ def _xy(title: str, colours: list[str], **options: Any) -> pygal.XY:
 def _options(title: str, colours: list[str], height: int) -> dict[str, Any]:
     style = Style(
         background="#ffffff", plot_background="#ffffff", foreground="#1c1917", foreground_strong="#1c1917",
-        foreground_subtle="#a8a29e", colors=tuple(colours), font_family=FONT, opacity="1", title_font_size=17, label_font_size=14,
-        major_label_font_size=14, legend_font_size=15, guide_stroke_dasharray="1,4", major_guide_stroke_dasharray="1,4",
+        foreground_subtle="#a8a29e", colors=tuple(colours), font_family=FONT, opacity="1", title_font_size=17, label_font_size=13,
+        major_label_font_size=13, legend_font_size=15, guide_stroke_dasharray="1,4", major_guide_stroke_dasharray="1,4",
     )  # fmt: skip
     return {
         "title": title, "js": [], "disable_xml_declaration": True, "width": 760, "height": height, "style": style,
-        "legend_at_bottom": True, "margin": 12, "max_scale": 6,
+        "legend_at_bottom": True, "truncate_label": 60, "margin": 12, "max_scale": 6,
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ insert into email_content (
 )
 select
     pg_temp.storage_key(n), pg_temp.id('tenant', tenant), body.text, body.html, jsonb_build_object('message-id', '<' || n || '@mail.example>'),
-    octet_length(body.text) + coalesce(octet_length(body.html), 0), (octet_length(body.text) + coalesce(octet_length(body.html), 0)) / 2,
+    octet_length(body.text) + coalesce(octet_length(body.html), 0), octet_length(body.text) * 2 / 3 + coalesce(octet_length(body.html), 0) / 4,
     md5(body.text || coalesce(body.html, '')), 'zstd', pg_temp.at(21, n)
 from generate_series(%(low)s::bigint, %(high)s::bigint) as n
 cross join lateral (select pg_temp.thread_tenant(n) as tenant) as of_thread
