@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke import Collection
 
-from commands import audit, change, checklist, load, monitor, restore, rls, rollout, sandbox, snapshot
+from commands import audit, change, checklist, load, monitor, references, restore, rls, rollout, sandbox, snapshot
 
 namespace = Collection(rollout.deploy, rollout.finalize, rollout.rollback, rollout.status, load.load)
 namespace.add_collection(
@@ -34,6 +34,9 @@ checklists = Collection("checklist", attest=checklist.attest)
 checklists.add_task(checklist.show, name="show", default=True)
 namespace.add_collection(checklists)
 namespace.add_collection(Collection("rls", report=rls.report))
+scans = Collection("references", mend=references.mend)
+scans.add_task(references.scan, name="scan", default=True)
+namespace.add_collection(scans)
 
 audits = Collection("audit", verify=audit.verify, seal=audit.seal, partitions=audit.of_partitions)
 audits.add_task(audit.of_journal, name="journal", default=True)

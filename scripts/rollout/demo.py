@@ -27,10 +27,11 @@ from rollout.load import Verification, verify, window
 from rollout.objectstore import ObjectStore
 from rollout.sandbox import lifecycle
 
-ORDER = "1,2,rollback,2,3,finalize"
+ORDER = "1,2,rollback,2,mend,3,finalize"
 COMMANDS = {
     "1": ["deploy", "--phase", "1"], "2": ["deploy", "--phase", "2"], "3": ["deploy", "--phase", "3"],
     "rollback": ["rollback", "--why", "the demo takes it back"], "finalize": ["finalize", "--confirm", "sandbox"],
+    "mend": ["references.mend", "--by", "the demo", "--why", "as seeded: gone before references were validated"],
 }
 WARM_UP_SECONDS = 4.0
 BASELINE_SECONDS = 12.0
@@ -104,7 +105,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="1 is 100,000 messages and 200,000 jobs")
     parser.add_argument("--seed", type=int, default=1, help="of the data and of the requests")
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second")
-    parser.add_argument("--order", default=ORDER, help=f"phases, comma separated (default {ORDER})")
+    parser.add_argument("--order", default=ORDER, help=f"phases, and mend, comma separated (default {ORDER})")
     parser.add_argument("--name", default="demo", help="of its sandbox and of its folder below artifacts/")
     parser.add_argument(
         "--kill", default="", help="phases whose command is killed (-9) once in its middle and given again, comma separated"
@@ -173,7 +174,9 @@ def _phase(found: Environment, name: str, measured: Measured, kills: random.Rand
     status = subprocess.run([str(Path(sys.executable).with_name("invoke")), *words], cwd=ROOT, check=False).returncode
     seconds = round(time.monotonic() - began, 2)
     state = runs.current(ObjectStore(found.object_store))
-    verdict = state.phases[name].verdict if state and status == 0 else "fail"  # type: ignore[index]
+    verdict = "fail"
+    if state and status == 0:
+        verdict = next((phase.verdict for known, phase in state.phases.items() if known == name), "pass")
     measured.phases.append({"name": name, "seconds": seconds, "verdict": verdict})
     if name == "rollback" and state is not None and status == 0:
         back: Any = state.facts.get("traffic_back")

@@ -61,6 +61,13 @@ class Tail(NamedTuple):
     sha256: str
 
 
+class Examined(NamedTuple):
+    """A journal that was read once: its events in order, those left out that are none, and what is wrong with the chain."""
+
+    events: list[Event]
+    problems: list[str]
+
+
 class Journal:
     """The journal of one run for one writer; it remembers the tail, so that an append costs three requests."""
 
@@ -170,11 +177,17 @@ def read(store: ObjectStore, run: str) -> Iterator[Event]:
 
 
 def check(store: ObjectStore, run: str) -> list[str]:
-    """Compare every event with its place, its predecessor and the head; return what is wrong, nothing when intact.
+    """Compare every event with its place, its predecessor and the head; return what is wrong, nothing when intact."""
+    return examine(store, run).problems
+
+
+def examine(store: ObjectStore, run: str) -> Examined:
+    """Return the events of a run and what is wrong with them, nothing when intact.
 
     The head is read first, so that a journal may grow meanwhile.
     """
     head = _head(store, run)
+    events: list[Event] = []
     problems: list[str] = []
     last = Tail(0, NOTHING)
     seen_head = head is None
@@ -185,6 +198,7 @@ def check(store: ObjectStore, run: str) -> list[str]:
         except (NotFound, ValidationError):
             problems.append(f"{key} is no event")
             continue
+        events.append(event)
         last_expected = last.seq + 1
         if key != _key(run, last_expected):
             problems.append(f"gap: {_key(run, last_expected)} is missing before {key}")
@@ -203,7 +217,7 @@ def check(store: ObjectStore, run: str) -> list[str]:
         problems.append(f"truncated: the head records event {head[0].seq}, the last one found is {last.seq}")
     if head is None and last.seq > 1:
         problems.append("the head is missing")
-    return problems
+    return Examined(events, problems)
 
 
 def _head(store: ObjectStore, run: str) -> tuple[Tail, str] | None:

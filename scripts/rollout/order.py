@@ -20,7 +20,7 @@ COMMANDS: dict[PhaseName, str] = {
     "rollback": "invoke rollback",
 }
 RESTORE = "restore"
-ACTS = ("change.revert", "change.discard", RESTORE)
+ACTS = ("change.revert", "change.discard", "references.mend", RESTORE)
 PAGES: dict[PhaseName, str] = {
     "1": "runbooks/deploy.md#phase-1",
     "2": "runbooks/deploy.md#phase-2",
@@ -137,6 +137,14 @@ def allow_restore(state: RunState | None) -> None:
             next="invoke rollback  first, or  invoke rollback --to-snapshot ID  for schema and data at once",
             page="runbooks/restore.md#to-a-snapshot",
         )
+
+
+def allow_mending(state: RunState | None) -> None:
+    """Say whether data may be mended now, also when all is final; raise BadInput or Refused with what to do."""
+    if state is None:
+        raise BadInput("no run has begun in this environment, so no reference is documented", next=COMMANDS["1"])
+    if not state.finalized and state.no_return is None:
+        allow(state)
 
 
 def take_apart(state: RunState, why: str) -> None:

@@ -20,6 +20,15 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 BEGAN = datetime(2026, 1, 31, 4, tzinfo=UTC)
 
+VERDICT = {"word": "pass", "headline": "The rollout passed, but 5 checks failed", "text": "It is final.", "items": "Of 21, 5."}
+MONITORING = {
+    "observed": "2026-01-31T04:00:00+00:00", "failed": [],
+    "probes": [{"host": "pg-oltp-1", "title": "sessions", "value": v, "unit": "%", "threshold": t, "verdict": w, "detail": "away"}
+               for v, t, w in ((2.0, 90.0, "pass"), (None, 1.0, "inconclusive"), (99.0, None, "shown"))],
+    "alerts": [{"severity": "high", "title": "jobs", "queue": "email", "host": "pg-queue-1", "observed": 1003.0, "unit": "jobs",
+                "threshold": 100.0, "raised_at": "2026-01-31T04:00:00+00:00"}],
+}  # fmt: skip
+
 
 def content() -> dict[str, Any]:
     """Return a checklist with every verdict in it, long words, and a timeline of both colours."""
@@ -55,7 +64,8 @@ def content() -> dict[str, Any]:
     ]
     return {
         "run": "2026-01-31T0400Z-1a2b", "environment": "sandbox", "operator": "operator", "plan_digest": "0" * 64,
-        "written": at[0], "verdict": {"word": "pass", "text": "The rollout passed.", "items": "Of 21 items, 5 fail."},
+        "written": at[0], "verdict": VERDICT,
+        "figures": [{"label": "Requests", "text": "all of them"}], "monitoring": MONITORING,
         "counts": {"pass": 5, "fail": 5}, "phases": [{"name": "1", "verdict": "pass", "seconds": 1.0, "attempts": 1, "why": ""}],
         "rolled_back": None, "finalized": False, "manifest": "snapshots/x/manifest.json", "traffic_back": None, "items": items,
         "kpis": rows, "criteria": [{"title": g.title, "items": [judging.judge(i, None, None) for i in g.items]}

@@ -190,3 +190,18 @@ def test_identity_columns_go_on_after_the_seeded_ones(seeded: Seeded) -> None:
         query = "insert into campaign_analytics (campaign_id, company_id) values ('x', 'y') returning id"
         assert connection.execute(query).fetchone() == (counts["olap.campaign_analytics"] + 1,)
         connection.rollback()
+
+
+def test_bodies_are_of_the_lengths_that_mailboxes_have(seeded: Seeded) -> None:
+    """Most are short, a few long ones hold most of the bytes, no two are alike, and storage compresses the long ones alone."""
+    _, environment, _ = seeded
+    short, long = "content_html IS NULL", "octet_length(content_html) BETWEEN 8000 AND 40000"
+    count = "SELECT count(*) FROM email_content WHERE {}"
+    contents, with_html = (column(environment, "content", count.format(w))[0] for w in ("true", long))
+    assert with_html == contents // 16 and column(environment, "content", count.format(short)) == [contents - with_html]
+    assert column(environment, "content", "SELECT count(DISTINCT md5(content_html)) FROM email_content") == [with_html]
+    total = "sum(octet_length(content_text) + coalesce(octet_length(content_html), 0))"
+    share = f"SELECT 100 * sum(octet_length(content_html)) / {total} FROM email_content"
+    assert 70 < column(environment, "content", share)[0] < 95
+    packed = "sum(pg_column_size(content_html))::float / sum(octet_length(content_html))"
+    assert column(environment, "content", f"SELECT {packed} < 0.5 FROM email_content") == [True]

@@ -12,7 +12,7 @@ from road_fakes import begin, passed
 from traffic_fakes import environment, line
 
 from rollout import checklist, runs
-from rollout.checklist import attestation, declared, document, judging, measuring
+from rollout.checklist import attestation, declared, judging, measuring
 from rollout.checklist.probe import Asked, Observation, observe
 from rollout.environment import Environment
 from rollout.errors import BadInput
@@ -165,7 +165,8 @@ def test_a_comparison_that_fails_fails(env: Environment) -> None:
     session.set_fact(f"compared.{SWAPPING[0]}", {"changes": BAD, **stamp})
     verdict, observed = items(memory, env)["data_integrity"]
     assert verdict == "fail" and "both sides differ" in observed
-    nothing_lost = document.find(built(memory, env), "nothing_lost")
+    criteria = [item for group in built(memory, env)["criteria"] for item in group["items"]]
+    (nothing_lost,) = [item for item in criteria if item["id"] == "nothing_lost"]
     assert nothing_lost["verdict"] == "fail" and "data_integrity fail" in nothing_lost["observed"]
 
 
@@ -231,3 +232,60 @@ def test_every_face_says_the_same(env: Environment) -> None:
     for item in content["items"]:
         assert item["verdict"] != "pass" or (item["observed"] and item["source"])
         assert f'id="{item["id"]}"' in faces["html"]
+
+
+def test_the_journal_is_read_once(env: Environment) -> None:
+    """Events, attestations, the chain's verdict and the audit's item come from one reading of each event."""
+    memory = MemoryStore()
+    begin(memory, "1")
+    read: list[str] = []
+    store, state = as_store(memory), runs.current(as_store(memory))
+    assert state is not None
+    one = store.read
+
+    def counted(key: str, *given: Any, **more: Any) -> Any:
+        read.append(key)
+        return one(key, *given, **more)
+
+    store.read = counted  # type: ignore[method-assign]
+    found = checklist.build(env, store, state, fresh=True)
+    events = [key for key in read if "/journal/" in key]
+    assert found["journal"]["events"] == len(events) == len(set(events)) > 0
+
+
+def test_the_verdict_in_words(env: Environment) -> None:
+    """What a stranger reads first: that it passed and what failed all the same, that it did not, that it is under way."""
+    memory = MemoryStore()
+    passed(memory, "1", "2")
+    session = begin(memory, "3")
+    session.set_fact("references", {"scanned_rows": 9, "wrong_rows": 2})
+    under_way = built(memory, env)["verdict"]
+    assert under_way["headline"] == "The rollout is under way" and "1 (prepare), 2 (rollout)" in under_way["text"]
+    session.passed()
+    found = built(memory, env)
+    assert found["verdict"]["headline"] == "The rollout passed, but 1 of 21 checks failed" and found["verdict"]["word"] == "pass"
+    (failed,) = [item for item in found["items"] if item["verdict"] == "fail"]
+    assert failed["id"] == "cross_database" and "invoke references" in failed["next"]
+    assert {item["next"] for item in found["items"] if item["verdict"] != "fail"} == {""}
+    assert [figure["text"].startswith("not measured") for figure in found["figures"][:3]] == [True] * 3
+
+
+def test_a_persons_word_on_what_is_kept(env: Environment) -> None:
+    """References that are kept by somebody's word make the item attested, with the name; one that is wrong besides fails it."""
+    memory = MemoryStore()
+    session = begin(memory, "1")
+    for wrong, verdict in ((0, "attested"), (1, "fail")):
+        session.set_fact("references", {"scanned_rows": 9, "wrong_rows": wrong, "kept_rows": 3, "kept_by": ["Ada: as found"]})
+        found = items(memory, env)["cross_database"]
+        assert found[0] == verdict and ("Ada: as found" in found[1]) == (verdict == "attested")
+
+
+def test_what_monitoring_read_is_shown(env: Environment) -> None:
+    """Readings and open alerts of phase 3's pass, and what could not be refreshed; none of it is an item."""
+    memory = MemoryStore()
+    session = begin(memory, "1")
+    assert built(memory, env)["monitoring"] is None
+    ran = [{"job": "a", "outcome": "failed", "why": "away"}, {"job": "b", "outcome": "done", "why": ""}]
+    session.set_fact("monitoring", {"observed": "2026-01-31T04:00:00+00:00", "probes": [], "alerts": [], "ran": ran, "jobs": []})
+    found = built(memory, env)
+    assert [one["job"] for one in found["monitoring"]["failed"]] == ["a"] and len(found["items"]) == 21

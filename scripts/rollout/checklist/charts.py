@@ -13,6 +13,8 @@ BLUE, GREEN, GREY, RED = "#1d4ed8", "#15803d", "#57534e", "#b91c1c"
 DASHES = {"blue": "6,3", "green": None, "none": "2,2"}
 COLOURS = {"blue": BLUE, "green": GREEN, "none": RED}
 FONT = "system-ui, sans-serif"
+STALLS_MAX = 12
+NAMES = {"p50_ms": "Median latency", "p99_ms": "Latency that 99 of 100 requests stay below"}
 
 
 def traffic(content: dict[str, Any]) -> str:
@@ -21,12 +23,13 @@ def traffic(content: dict[str, Any]) -> str:
     if not shifts:
         return ""
     begin, end = _span(content)
-    points = [(0.0, 0.0)]
-    for shift in shifts:
+    earlier = [s for s in shifts if _offset(s["at"], begin) < 0]
+    points = [(0.0, float(earlier[-1]["percent"]) if earlier else 0.0)]
+    for shift in shifts[len(earlier) :]:
         at = _offset(shift["at"], begin)
         points += [(at, points[-1][1]), (at, float(shift["percent"]))]
     points.append((_offset(end, begin), points[-1][1]))
-    chart = _xy("Traffic on green, %", [GREEN], range=(0, 100))
+    chart = _xy("Traffic on green, %", [GREEN], range=(0, 100), show_legend=False)
     chart.add("green", points, show_dots=False, stroke_style={"width": 3})
     return _svg(chart)
 
@@ -37,7 +40,7 @@ def latency(content: dict[str, Any], figure: str) -> str:
     if not slices:
         return ""
     names = sorted({s["colour"] for s in slices})
-    chart = _xy(f"{figure.partition('_')[0]} of all requests, ms", [COLOURS[n] for n in names])
+    chart = _xy(f"{NAMES[figure]}, ms", [COLOURS[n] for n in names])
     for name in names:
         points = [(s["offset"], s[figure]) for s in slices if s["colour"] == name]
         chart.add(name, points, show_dots=len(points) == 1, stroke_style={"width": 2, "dasharray": DASHES[name]})
@@ -45,12 +48,13 @@ def latency(content: dict[str, Any], figure: str) -> str:
 
 
 def stalls(content: dict[str, Any]) -> str:
-    """Return how long each swap, revert or contract held its locks, and how long a session waited behind them."""
-    found = [e for e in content["timeline"]["events"] if e["kind"] == "stall"]
+    """Return the longest times that locks were held, the longest first, and how long a session waited behind each."""
+    found = sorted((e for e in content["timeline"]["events"] if e["kind"] == "stall"), key=lambda e: -e["held_ms"])[:STALLS_MAX]
     if not found:
         return ""
-    chart = pygal.HorizontalBar(**_options("Locks held, and the longest wait behind them, ms", [GREY, RED], 60 + 26 * len(found)))
-    chart.x_labels = [f"{e['step']} {e['change'][:24]}" for e in found]
+    chart = pygal.HorizontalBar(**_options("Locks held, and waits behind them, ms", [GREY, RED], 110 + 34 * len(found)))
+    found.reverse()  # the first label is drawn at the bottom
+    chart.x_labels = [f"{e['change']}, {e['step']}, {e['host']}" for e in found]
     chart.add("held", [e["held_ms"] for e in found])
     chart.add("longest wait", [e["longest_wait_ms"] for e in found])
     return _svg(chart)
@@ -62,7 +66,7 @@ def before_and_after(table: dict[str, Any]) -> str:
     units = {r["unit"] for r in rows}
     if not rows or len(units) > 1:
         return ""
-    chart = pygal.Bar(**_options(f"{table['title']}, {units.pop()}", [BLUE, GREEN], 240))
+    chart = pygal.Bar(**_options(f"{table['title']}, {units.pop()}", [BLUE, GREEN], 270))
     chart.x_labels = [r["metric"] for r in rows]
     chart.add("before", [r["before"] for r in rows])
     chart.add("after", [r["after"] for r in rows])
@@ -76,21 +80,22 @@ def _span(content: dict[str, Any]) -> tuple[str, str]:
 
 
 def _offset(at: str, begin: str) -> float:
-    return max(0.0, (datetime.fromisoformat(at) - datetime.fromisoformat(begin)).total_seconds())
+    return (datetime.fromisoformat(at) - datetime.fromisoformat(begin)).total_seconds()
 
 
 def _xy(title: str, colours: list[str], **options: Any) -> pygal.XY:
-    return pygal.XY(**_options(title, colours, 220), x_title="seconds since phase 2 began", **options)
+    return pygal.XY(**_options(title, colours, 270), x_title="seconds since phase 2 (rollout) last began", **options)
 
 
 def _options(title: str, colours: list[str], height: int) -> dict[str, Any]:
     style = Style(
         background="#ffffff", plot_background="#ffffff", foreground="#1c1917", foreground_strong="#1c1917",
-        foreground_subtle="#a8a29e", colors=tuple(colours), font_family=FONT, opacity="1",
+        foreground_subtle="#a8a29e", colors=tuple(colours), font_family=FONT, opacity="1", title_font_size=17, label_font_size=13,
+        major_label_font_size=13, legend_font_size=15, guide_stroke_dasharray="1,4", major_guide_stroke_dasharray="1,4",
     )  # fmt: skip
     return {
-        "title": title, "js": [], "disable_xml_declaration": True, "width": 900, "height": height, "style": style,
-        "legend_at_bottom": True, "margin": 12, "max_scale": 6,
+        "title": title, "js": [], "disable_xml_declaration": True, "width": 760, "height": height, "style": style,
+        "legend_at_bottom": True, "truncate_label": 60, "margin": 12, "max_scale": 6,
     }  # fmt: skip
 
 

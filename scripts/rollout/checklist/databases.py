@@ -54,7 +54,9 @@ def content_compression(asked: Asked) -> Observation:
     source = f"octet_length and pg_column_size of a sample of email_content on {', '.join(d.host for d in hosts)}"
     if not raw:
         return Observation(n=0, reason="no content is stored", source=source)
-    words = f"{raw:,} bytes of content stand in {stored:,}"
+    long, stored_long = (sum(int(r[key] or 0) for r in rows) for key in ("raw_long", "stored_long"))
+    words = f"{raw / 1e6:,.1f} MB of content stand in {stored / 1e6:,.1f} MB; {100 * long / raw:.0f} % of it is in mails of"
+    words += f" 2 kB or more, which alone are compressed, by {100 * (1 - stored_long / long) if long else 0:.0f} %"
     return Observation(100 * (1 - stored / raw), sum(int(r["n"]) for r in rows), words, source)
 
 

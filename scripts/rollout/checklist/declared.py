@@ -54,7 +54,7 @@ class Threshold(_Strict):
 
 
 class Item(_Strict):
-    """One item. `with` are the probe's parameters; `items`: it holds when all of those hold."""
+    """One item. `with` are the probe's parameters; `next`: what to do when it fails. `items`: it holds when all of those hold."""
 
     id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     title: str
@@ -62,6 +62,7 @@ class Item(_Strict):
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     threshold: Threshold | None = None
     samples_min: int = Field(default=1, ge=1)
+    next: str = ""
     attestation: str | None = None
     items: list[str] = Field(default_factory=list)
 
@@ -71,6 +72,8 @@ class Item(_Strict):
             raise ValueError(f"{self.id}: a probe has a threshold, and nothing else has one")
         if self.probe is None and self.attestation is None and not self.items:
             raise ValueError(f"{self.id}: neither a probe, nor other items, nor an attestation")
+        if bool(self.probe) != bool(self.next):
+            raise ValueError(f"{self.id}: what is measured says what to do when it fails (next), and nothing else does")
         if self.items and (self.probe or self.attestation):
             raise ValueError(f"{self.id}: other items decide it, or a probe or a person does")
         return self

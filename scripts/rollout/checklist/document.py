@@ -11,9 +11,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from rollout import journal
-from rollout.checklist import attestation, declared, judging, measuring, timeline
-from rollout.checklist.declared import Declared, Group, Item
+from rollout.checklist import attestation, declared, judging, measuring, summary, timeline
+from rollout.checklist.declared import Declared, Group
 from rollout.checklist.probe import Asked
 from rollout.environment import Environment
 from rollout.objectstore import ObjectStore
@@ -29,22 +28,22 @@ def build(environment: Environment, store: ObjectStore, state: RunState, *, fres
     a window, and what steps left, is as the run recorded it.
     """
     found = declared.load()
-    events = list(journal.read(store, state.run))
-    latest = {event.kind: dict(event.facts) for event in events}
-    attested = attestation.newest(events)
     since, until = measuring.window_of_watch(state)
-    asked = Asked(environment, store, state, found, since, until, latest)
+    asked = Asked(environment, store, state, found, since, until)
+    events, problems = asked.journal
+    attested = attestation.newest(events)
     seen = measuring.recorded(state) | measuring.each(asked, found.all(), ("run", "state") if fresh else ("run",))
     shown = _judged(found, seen, attested)
+    shown_events = timeline.events(events)
     counts = Counter(shown[i.id]["verdict"] for g in found.groups for i in g.items)
-    problems = journal.check(store, state.run)
     return {
         "run": state.run,
         "environment": environment.name,
         "operator": state.operator,
         "plan_digest": state.plan_digest,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "verdict": _verdict(state, problems, counts),
+        "verdict": summary.verdict(state, problems, counts),
+        "figures": summary.figures(state, shown, shown_events),
         "counts": dict(counts),
         "phases": [
             {"name": name, **phase.model_dump(mode="json", exclude={"facts"})} for name, phase in state.phases.items()
@@ -57,7 +56,8 @@ def build(environment: Environment, store: ObjectStore, state: RunState, *, fres
         "kpis": _kpis(found, shown, _judged(found, measuring.before(state), {})),
         "criteria": _grouped(found.criteria, shown),
         "groups": [{"id": g.id, "title": g.title} for g in found.groups],
-        "timeline": {"events": timeline.events(events), "latency": _latency(environment, state)},
+        "monitoring": _monitoring(state),
+        "timeline": {"events": shown_events, "latency": _latency(environment, state)},
         "journal": {"events": len(events), "problems": problems, "prefix": f"runs/{state.run}/journal/"},
     }
 
@@ -92,32 +92,13 @@ def _kpis(found: Declared, after: dict[str, Shown], earlier: dict[str, Shown]) -
     ]  # fmt: skip
 
 
-def _verdict(state: RunState, problems: list[str], counts: Counter[str]) -> dict[str, str]:
-    """Return the verdict on the rollout itself, in a word and a sentence, and how many items say otherwise or nothing."""
-    found = _of_run(state, problems)
-    said = [f"{counts['fail']} fail"] if counts["fail"] else []
-    said += [f"{n} are not measured or not decided"] if (n := counts["not measured"] + counts["inconclusive"]) else []
-    return found | {"items": f"Of {counts.total()} items, {' and '.join(said)}." if said else ""}
-
-
-def _of_run(state: RunState, problems: list[str]) -> dict[str, str]:
-    if problems:
-        return {"word": "fail", "text": "The journal of this run was edited or is incomplete: nothing below is evidence."}
-    if state.rolled_back or state.phases["rollback"].attempts:
-        back = state.phases["rollback"]
-        why = state.rolled_back.why if state.rolled_back else back.why
-        word = "pass" if back.verdict == "pass" else "fail" if back.verdict == "fail" else "inconclusive"
-        told = {"pass": "was rolled back, and the rollback passed", "fail": "was rolled back, and the rollback failed"}
-        return {"word": word, "text": f"The rollout {told.get(word, 'is being rolled back')}. Why: {why or 'no reason given'}."}
-    done = [name for name, phase in state.phases.items() if phase.verdict == "pass"]
-    failed = [name for name, phase in state.phases.items() if phase.verdict in ("fail", "inconclusive")]
-    if failed:
-        return {"word": "fail", "text": f"Phase {failed[-1]} did not pass: {state.phases[failed[-1]].why or 'see the journal'}."}
-    if state.finalized:
-        return {"word": "pass", "text": "The rollout passed every phase and is final: the old schema is gone."}
-    if "3" in done:
-        return {"word": "pass", "text": "The rollout passed: green serves everything, and a rollback is still possible."}
-    return {"word": "inconclusive", "text": f"The rollout is under way; passed so far: {', '.join(done) or 'nothing'}."}
+def _monitoring(state: RunState) -> dict[str, Any] | None:
+    """Return what the last pass of phase 3 read: `observed` (when), `probes`, `alerts` that were open, `failed` refreshes."""
+    found: Any = state.facts.get("monitoring")
+    if not isinstance(found, dict):
+        return None
+    failed = [one for one in found["ran"] if one["outcome"] == "failed"]
+    return {"observed": found["observed"], "probes": found["probes"], "alerts": found["alerts"], "failed": failed}
 
 
 def _latency(environment: Environment, state: RunState) -> dict[str, Any]:
@@ -126,9 +107,3 @@ def _latency(environment: Environment, state: RunState) -> dict[str, Any]:
     if not started:
         return {"slices": [], "seconds": 0, "why": "phase 2 has not begun"}
     return timeline.latencies(environment, min(started), max(ended, default=time.time()))
-
-
-def find(content: dict[str, Any], item: Item | str) -> Shown:
-    """Return an item of a built checklist by its id; StopIteration is a defect."""
-    name = item if isinstance(item, str) else item.id
-    return next(i for i in [*content["items"], *(c for g in content["criteria"] for c in g["items"])] if i["id"] == name)

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from rollout import journal, row_security
+from rollout import row_security
 from rollout.audit import evidence
 from rollout.checklist.databases import ask
 from rollout.checklist.probe import Asked, Observation, probe
@@ -70,8 +70,7 @@ def row_security_coverage(asked: Asked) -> Observation:
 @probe("audit_trails", reads="state")
 def audit_trails(asked: Asked) -> Observation:
     """Count the problems of the run's journal and of every live database's audit trail, both recomputed from what is stored."""
-    problems = journal.check(asked.store, asked.state.run)
-    events = sum(1 for _ in asked.store.keys(f"runs/{asked.state.run}/journal/"))
+    problems, events = list(asked.journal.problems), len(asked.journal.events)
     rows, without = 0, list[str]()
     for database in live(asked.environment):
         with ledger.connect(database, "rollout-checklist") as connection:

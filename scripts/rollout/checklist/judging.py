@@ -14,7 +14,7 @@ UNDECIDED: tuple[Verdict, ...] = ("not measured", "inconclusive")
 
 
 def judge(item: Item, seen: dict[str, Any] | None, attested: Attestation | None) -> dict[str, Any]:
-    """Return an item as the checklist shows it: id, title, verdict, observed, threshold, unit, source, window, measured_at.
+    """Return an item as the checklist shows it: id, title, verdict, observed, threshold, unit, source, window, measured_at, next.
 
     `seen`: an Observation as a dict, or None when its probe was not asked.
     """
@@ -22,13 +22,14 @@ def judge(item: Item, seen: dict[str, Any] | None, attested: Attestation | None)
         "id": item.id, "title": item.title, "verdict": "not measured", "observed": "", "value": None,
         "threshold": str(item.threshold) if item.threshold else None,
         "unit": item.threshold.unit if item.threshold else None,
-        "source": None, "window": None, "n": None, "measured_at": None, "facts": {},
+        "source": None, "window": None, "n": None, "measured_at": None, "next": "", "facts": {},
         "attestation": attested.to_dict() if attested else None,
     }  # fmt: skip
     if item.probe:
         _probed(item, seen, shown)
     if item.attestation:
         _attested(item, attested, shown)
+    shown["next"] = item.next if shown["verdict"] == "fail" else ""
     return shown
 
 
@@ -52,6 +53,9 @@ def _probed(item: Item, seen: dict[str, Any] | None, shown: dict[str, Any]) -> N
     elif seen["inconclusive"]:
         shown["verdict"] = "inconclusive"
         shown["observed"] += f"; {seen['inconclusive']}"
+    elif threshold.met(value) and seen.get("attested"):
+        shown["verdict"] = "attested"
+        shown["observed"] += f"; {seen['attested']}"
     else:
         shown["verdict"] = "pass" if threshold.met(value) else "fail"
 

@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from rollout import journal
 from rollout.checklist.declared import Declared, Item
 from rollout.environment import Environment
+from rollout.journal import Examined
 from rollout.objectstore import ObjectStore
 from rollout.order import RunState
 
@@ -24,8 +26,9 @@ from rollout.order import RunState
 class Observation:
     """What a probe saw: `value` in the threshold's unit from `n` samples, `observed` in words, and `source`.
 
-    `inconclusive`: why the value decides nothing; `reason`: why there is no value; `failed`: the words say failure, whatever the
-    value; `since` and `until`: the window (epoch seconds), None for a state; `at`: when it was read.
+    `inconclusive`: why the value decides nothing; `attested`: whose word it rests on, when it is within the limit; `reason`: why
+    there is no value; `failed`: the words say failure, whatever the value; `since` and `until`: the window (epoch seconds), None
+    for a state; `at`: when it was read.
     """
 
     value: float | None = None
@@ -33,6 +36,7 @@ class Observation:
     observed: str = ""
     source: str = ""
     inconclusive: str = ""
+    attested: str = ""
     reason: str = ""
     failed: bool = False
     since: float | None = None
@@ -59,8 +63,17 @@ class Asked:
     declared: Declared
     since: float
     until: float
-    latest: dict[str, dict[str, Any]] = field(default_factory=dict)  # the newest event of each kind in the journal
     item: Item | None = None
+
+    @cached_property
+    def journal(self) -> Examined:
+        """The run's journal, read and verified once for all items."""
+        return journal.examine(self.store, self.state.run)
+
+    @cached_property
+    def latest(self) -> dict[str, dict[str, Any]]:
+        """The facts of the newest event of each kind in the journal."""
+        return {event.kind: dict(event.facts) for event in self.journal.events}
 
     @cached_property
     def requests(self) -> Any:

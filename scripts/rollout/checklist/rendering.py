@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
 
-from rollout.checklist import charts, document
+from rollout.checklist import charts, document, summary
 from rollout.environment import Environment
 from rollout.objectstore import ObjectStore
 from rollout.order import RunState
@@ -31,6 +32,8 @@ def render(content: dict[str, Any], form: Format) -> str:
     )
     loader.filters["cell"] = lambda value: str(value).replace("|", "\\|").replace("\n", " ")
     loader.filters["number"] = _number
+    loader.filters["moment"] = _moment
+    loader.globals["phase_names"] = summary.PHASES
     loader.filters["css"] = lambda word: str(word).replace(" ", "-")
     drawn = {"charts": _charts(content)} if form == "html" else {}
     return loader.get_template(f"checklist.{form}.j2").render(content | drawn)
@@ -56,10 +59,16 @@ def _charts(content: dict[str, Any]) -> dict[str, Any]:
     return {
         "kpis": [charts.before_and_after(table) for table in content["kpis"]],
         "timeline": [
-            ("Share of the traffic that green served.", charts.traffic(content)),
-            ("99th percentile of the latency, blue dashed and green solid.", charts.latency(content, "p99_ms")),
-            ("Median latency, blue dashed and green solid.", charts.latency(content, "p50_ms")),
-            ("How long locks were held, and the longest wait behind them; every one is listed below.", charts.stalls(content)),
+            ("How much of the traffic the new release (green) served, in percent.", charts.traffic(content)),
+            (
+                "Of 100 requests 99 were answered within this time. Blue (dashed) is the old release, green (solid) the new one.",
+                charts.latency(content, "p99_ms"),
+            ),
+            ("Half of the requests were answered within this time.", charts.latency(content, "p50_ms")),
+            (
+                "How long changes of the schema held a lock, the longest ones, and the longest wait of a session behind each.",
+                charts.stalls(content),
+            ),
         ],
     }
 
@@ -68,3 +77,8 @@ def _number(value: float | None) -> str:
     if value is None:
         return "not measured"
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.3g}"
+
+
+def _moment(at: str | None) -> str:
+    """Return an instant (ISO 8601) as people read it: `2026-01-31 04:00:00 UTC`."""
+    return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if at else ""

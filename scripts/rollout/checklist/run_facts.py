@@ -45,9 +45,11 @@ def references(asked: Asked) -> Observation:
     source = "scan of every documented reference between databases"
     if not found:
         return Observation(reason="this run has scanned no references", source=source)
-    wrong, scanned = int(found["wrong_rows"]), int(found["scanned_rows"])
+    wrong, scanned, kept = int(found["wrong_rows"]), int(found["scanned_rows"]), int(found.get("kept_rows", 0))
     words = f"{scanned:,} references scanned, {wrong:,} point at nothing or at another tenant"
-    return Observation(float(wrong), scanned, words, source, at=float(found.get("at", time.time())))
+    word = f"{kept:,} more do, and are kept as they are by the word of {'; '.join(found.get('kept_by', []))}"
+    at = float(found.get("at", time.time()))
+    return Observation(float(wrong), scanned, words, source, attested=word if kept else "", at=at)
 
 
 @probe("proven_backups", reads="run")

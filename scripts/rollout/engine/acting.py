@@ -129,7 +129,7 @@ class Acting:
         if row and row["sha256"] != self.change.sha256:
             raise Refused(
                 f"the files of {self.change.name} changed since it was expanded here",
-                next="put them back, or discard the shadow and begin with phase 1",
+                next=f"put them back, or  invoke change.discard --change {self.change.name}, and begin with phase 1",
                 page="runbooks/deploy.md#edited-change",
             )
 

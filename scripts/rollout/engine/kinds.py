@@ -16,7 +16,7 @@ class Kind(Acting):
     prepares: ClassVar[bool] = True
 
     def make(self) -> dict[str, Any]:
-        """Make what clients do not notice; reach `expanded`."""
+        """Make what clients do not notice; reach `expanded`, and before it `expanding` when that takes several transactions."""
         return self.locked("expand", "expanded", SHARE_ROW_EXCLUSIVE)
 
     def fill(self) -> list[dict[str, Any]]:
@@ -59,14 +59,21 @@ class Ddl(Kind):
     """A change whose expand.sql runs statement by statement, each behind its own short locks."""
 
     def make(self) -> dict[str, Any]:
-        """Run what has not run yet; a statement and the note that it ran are one transaction."""
+        """Run what has not run yet; a statement and the note that it ran are one transaction.
+
+        Raises Refused when some have run and the files are other ones now: which of theirs is the next, nobody can say.
+        """
         change, stalls = self.change, Stalls()
         done = int(ledger.checkpoint(self.connection, change.name, "expand")["last_key"] or 0)
+        if done:
+            self.refuse_edited()
         for number, statement in enumerate(change.statements("expand"), 1):
 
             def work(number: int = number, statement: bytes = statement) -> None:
                 ledger.check(self.connection, self.fence)
                 self.connection.execute(statement)
+                if number == 1:
+                    ledger.reach(self.connection, self.fence, change.name, "expanding", change.sha256)
                 ledger.advance(self.connection, change.name, "expand", str(number), 0)
 
             if number > done:

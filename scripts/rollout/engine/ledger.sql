@@ -12,12 +12,15 @@ COMMENT ON TABLE rollout.fence IS 'the newest fencing token seen; a runner with 
 
 CREATE TABLE IF NOT EXISTS rollout.changes (
     change text PRIMARY KEY,
-    stage text NOT NULL CHECK (
-        stage IN ('expanded', 'copied', 'compared', 'mismatched', 'swapped', 'contracting', 'contracted')
-    ),
+    stage text NOT NULL,
     sha256 text NOT NULL,
     run text NOT NULL,
     changed_at timestamptz NOT NULL DEFAULT now()
+);
+-- Said apart from the table, so that a ledger from before a stage was known learns it.
+ALTER TABLE rollout.changes DROP CONSTRAINT IF EXISTS changes_stage_check;
+ALTER TABLE rollout.changes ADD CONSTRAINT changes_stage_check CHECK (
+    stage IN ('expanding', 'expanded', 'copied', 'compared', 'mismatched', 'swapped', 'contracting', 'contracted')
 );
 COMMENT ON TABLE rollout.changes IS 'where each change stands in this database';
 
@@ -92,7 +95,26 @@ CREATE TABLE IF NOT EXISTS rollout.mended (
     why text NOT NULL,
     row jsonb NOT NULL
 );
-COMMENT ON TABLE rollout.mended IS 'rows that a new constraint would have refused: as they were, what was done and why';
+COMMENT ON TABLE rollout.mended IS 'rows that a new constraint would have refused, or whose reference pointed at nothing: as they were, what was done, why';
+
+CREATE TABLE IF NOT EXISTS rollout.reference_kept (
+    relation text,
+    column_name text,
+    referent text,
+    source text,
+    kind text,
+    id text,
+    scope text,
+    rows bigint NOT NULL,
+    row jsonb NOT NULL,
+    run text NOT NULL,
+    said_by text NOT NULL,
+    why text NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (relation, column_name, referent, source, kind, id, scope)
+);
+COMMENT ON TABLE rollout.reference_kept IS
+'ids that point at nothing and stay, by a person''s word: how many rows have each, and one of them; a scan counts what comes on top as wrong';
 
 CREATE TABLE IF NOT EXISTS rollout.conflicts (
     change text NOT NULL,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from rollout.engine.rewrite.description import ident
 
@@ -34,6 +34,25 @@ def _unquoted(relation: str) -> str:
     return f"{schema}.{name}"
 
 
+def _function(signature: str) -> str:
+    name, bracket, arguments = signature.partition("(")
+    if not bracket or not arguments.endswith(")"):
+        raise ValueError(f"function {signature!r} is not schema.name(types of its arguments)")
+    types = ", ".join(part.strip() for part in arguments[:-1].split(","))
+    return f"{_for_sql(name.strip())}({types})"
+
+
+def _each_once(said: Any) -> Any:
+    """Refuse two spellings of one relation: the second would silently take the place of the first."""
+    names = [_unquoted(name) for name in said if isinstance(name, str)] if isinstance(said, dict) else []
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"said twice: {', '.join(twice)}")
+    return said
+
+
 # Both are written alike. One is read as the catalogue has it, the other as SQL has it.
 Relation = Annotated[str, AfterValidator(_unquoted)]
 Locked = Annotated[str, AfterValidator(_for_sql)]
+# `schema.name(types)`, as the catalogue says a function.
+Function = Annotated[str, AfterValidator(_function)]
+EACH_ONCE = BeforeValidator(_each_once)

@@ -70,6 +70,7 @@ class Rewriting(Kind):
             self.run(Statements(shape).functions())
             self._tried(Statements(shape))
             ledger.keep_shape(self.connection, change.name, shape.model_dump(mode="json"))
+            ledger.reach(self.connection, self.fence, change.name, "expanding", change.sha256)
         statements = Statements(shape)
 
         def arm() -> None:

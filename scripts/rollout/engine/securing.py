@@ -41,6 +41,7 @@ class Securing(Kind):
         found = self._rules()
         refusals.roles(self.connection, found)
         refusals.undeclared(found)
+        self.reach("expanding")  # an index that a kill leaves can be discarded
         self._build(found)
         return super().make()
 
@@ -129,7 +130,8 @@ class Securing(Kind):
         lines = report.relations(self.connection, self.change, found)
         wrong = {line.relation for line in lines if line.verdict == "fail"}
         shows = {making.shown(r): r for r in found.materialised() if r.relation != making.shown(r)}
-        views = [r for r in found.relations.values() if r.kind == "v" and not found.shared(r) and r.relation not in shows]
+        views = [r for r in found.relations.values() if r.kind == "v" and not (found.shared(r) or found.withheld(r))]
+        views = [view for view in views if view.relation not in shows]
         shut = [r for r in found.materialised() if {r.relation, making.shown(r)} & wrong]
         return [*(r for r in [*found.covered(), *views] if r.relation in wrong), *shut]
 

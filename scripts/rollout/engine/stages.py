@@ -74,13 +74,13 @@ class Stages:
         stage = self.stage()
         if stage in SWAPPED:
             return Outcome(self.change.name, str(stage))
-        if stage is not None:
+        if stage not in (None, "expanding"):
             do.refuse_edited()
         if stage == "mismatched":
             self.discard()
             stage = None
         outcome.changed = stage != "compared"
-        if stage is None:
+        if stage in (None, "expanding"):
             outcome.facts["expand"] = do.make()
             stage = "expanded"
         if stage == "expanded":
@@ -157,7 +157,7 @@ class Stages:
         return Outcome(self.change.name, "contracted", changed=True, seconds=time.monotonic() - started, facts=facts)
 
     def discard(self) -> Outcome:
-        """Drop what expand made of a change that is not swapped; the next expand starts anew."""
+        """Drop what expand made of a change that is not swapped, also in its middle; the next expand starts anew."""
         stage = self.stage()
         if stage is None:
             return Outcome(self.change.name, "none")

@@ -3,15 +3,17 @@
 Set-based: the distinct ids that a table holds are gathered first, then oltp's ids are streamed in beside them (COPY,
 bounded memory), then one join judges them all. In that order, a row that is written while the scan runs cannot look
 like an orphan: whatever the gathered rows refer to existed before oltp is read. The order of the product's own deletes
-(referent first or last) decides whether one that goes meanwhile is reported; the next scan tells.
+(referent first or last) decides whether one that goes meanwhile is reported; the next scan tells. An empty id refers to nothing.
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from psycopg import sql
 
@@ -27,7 +29,8 @@ SCANS_KEPT = 20
 
 @dataclass(frozen=True)
 class ReferenceResult:
-    """What a scan found of one reference; numbers are rows. `orphans` includes `malformed` (ids that are no UUID)."""
+    """What a scan found of one reference; numbers are rows. `orphans` includes `malformed` (ids that are no UUID). Of orphans and
+    foreign_tenant, `kept` stay by the word of `kept_by` (names and reasons)."""
 
     tier: str
     table: str
@@ -39,6 +42,13 @@ class ReferenceResult:
     malformed: int
     host: str
     scan: str
+    kept: int = 0
+    kept_by: str = ""
+
+    @property
+    def wrong(self) -> int:
+        """Rows that point at nothing or at another tenant, and that nobody has answered for."""
+        return self.orphans + self.foreign_tenant - self.kept
 
 
 def scan(environment: Environment, host_set: HostSet = "live", *, scan_id: str | None = None) -> list[ReferenceResult]:
@@ -47,17 +57,23 @@ def scan(environment: Environment, host_set: HostSet = "live", *, scan_id: str |
     Repeating a `scan_id` (default: the time, UTC) replaces what it found. Raise Refused when a database documents no
     reference (001 is not expanded there), Failed when a database is away or a comment cannot be read.
     """
-    name = scan_id or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    name = scan_id or new_id()
     oltp = environment.tier("oltp", host_set)
     return [
         result
         for tier in ("content", "queue", "olap")
         for database in environment.tier(tier, host_set)
-        for result in _scan(database, oltp, name)
+        for result in one(database, oltp, name)
     ]
 
 
-def _scan(database: Database, oltp: list[Database], name: str) -> list[ReferenceResult]:
+def new_id() -> str:
+    """Return the id of a scan that begins now: the time, UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def one(database: Database, oltp: list[Database], name: str) -> list[ReferenceResult]:
+    """Scan every documented reference of one database under a scan id; raise as `scan` does."""
     with ExitStack() as stack:
         connection = stack.enter_context(ledger.connect(database, "rollout-scan"))
         # An owner that row security binds (FORCE) gets an error instead of fewer rows.
@@ -100,7 +116,7 @@ def _gather(connection: ledger.Connection, number: int, reference: Reference) ->
     connection.execute(
         sql.SQL(
             "CREATE TEMP TABLE {} AS SELECT lower({}::text) AS id, lower({}::text) AS scope, count(*) AS rows"
-            " FROM {} WHERE {} IS NOT NULL GROUP BY 1, 2"
+            " FROM {} WHERE nullif({}::text, '') IS NOT NULL GROUP BY 1, 2"
         ).format(sql.Identifier(f"referencing_{number}"), source, scope, reference.qualified, source)
     )
     connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(f"referencing_{number}")))
@@ -152,4 +168,20 @@ def _record(
         malformed=row["malformed"],
         host=database.host,
         scan=name,
+        kept=row["kept"],
+        kept_by=row["kept_by"] or "",
     )
+
+
+def fact(results: list[ReferenceResult]) -> dict[str, Any]:
+    """Return what a run keeps of a scan: rows scanned, wrong and kept, and the same of each reference; JSON-native."""
+    rows = [
+        {"tier": r.tier, "reference": f"{r.table}.{r.column} -> {r.referent}", "rows": r.rows, "orphans": r.orphans,
+         "foreign_tenant": r.foreign_tenant, "kept": r.kept}
+        for r in results
+    ]  # fmt: skip
+    return {
+        "scanned_rows": sum(r.rows for r in results), "wrong_rows": sum(r.wrong for r in results),
+        "kept_rows": sum(r.kept for r in results), "kept_by": sorted({r.kept_by for r in results if r.kept}),
+        "references": rows, "at": time.time(),
+    }  # fmt: skip

@@ -67,7 +67,9 @@ def look(connection: Connection, change: Change) -> Ahead:
         _rewrite(connection, change, found)
     else:
         _expanded(connection, change, found)
-    if found.stage not in (None, "swapped") and _edited(connection, change):
+    # Half made, only what goes on part by part has to be as it was.
+    made = found.stage not in (None, "swapped", "expanding") or (found.stage == "expanding" and change.declaration.kind == "ddl")
+    if made and _edited(connection, change):
         found.refused.append("its files changed since it was expanded here")
     return found
 

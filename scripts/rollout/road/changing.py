@@ -125,23 +125,12 @@ def refresh_performance(context: Context, host: str, host_set: str = "live") -> 
 def scan_references(context: Context, host: str) -> Facts:
     """Look for references between databases that point at nothing, set by set; the findings are recorded, not repaired."""
     results = scan.scan(context.environment, "live", scan_id=f"{context.request.run}-{context.request.token}")
-    rows = [
-        {
-            "tier": r.tier,
-            "reference": f"{r.table}.{r.column} -> {r.referent}",
-            "rows": r.rows,
-            "orphans": r.orphans,
-            "foreign_tenant": r.foreign_tenant,
-        }
-        for r in results
-    ]
-    wrong = sum(r.orphans + r.foreign_tenant for r in results)
-    total = sum(r.rows for r in results)
-    context.set_fact("references", {"scanned_rows": total, "wrong_rows": wrong, "references": rows})
-    return {
-        "references": rows,
-        "say": f"{len(results)} references, {total:,} rows, {wrong:,} point at nothing or at another tenant (recorded)",
-    }
+    found = scan.fact(results)
+    context.set_fact("references", found)
+    say = f"{len(results)} references, {found['scanned_rows']:,} rows,"
+    say += f" {found['wrong_rows']:,} point at nothing or at another tenant"
+    say += f"; {found['kept_rows']:,} more are kept by a person's word" if found["kept_rows"] else ""
+    return {"references": found["references"], "say": f"{say} (recorded)"}
 
 
 def _note_compared(context: Context, host: str, results: dict[str, Any]) -> None:

@@ -3,13 +3,13 @@ insert into email_content (
     storage_key, tenant_id, content_text, content_html, headers, raw_size_bytes, compressed_size_bytes, content_hash, compression_algorithm, created
 )
 select
-    pg_temp.storage_key(n), pg_temp.id('tenant', pg_temp.thread_tenant(n)), body.text,
-    case when mod(n, 2) = 0 then '<p>' || body.text || '</p>' end,
-    jsonb_build_object('message-id', '<' || n || '@mail.example>'), length(body.text), length(body.text) / 2, md5(body.text), 'zstd',
-    pg_temp.at(21, n)
+    pg_temp.storage_key(n), pg_temp.id('tenant', tenant), body.text, body.html, jsonb_build_object('message-id', '<' || n || '@mail.example>'),
+    octet_length(body.text) + coalesce(octet_length(body.html), 0), octet_length(body.text) * 2 / 3 + coalesce(octet_length(body.html), 0) / 4,
+    md5(body.text || coalesce(body.html, '')), 'zstd', pg_temp.at(21, n)
 from generate_series(%(low)s::bigint, %(high)s::bigint) as n
+cross join lateral (select pg_temp.thread_tenant(n) as tenant) as of_thread
 cross join lateral (
-    select 'Message ' || n || ': ' || repeat('the plan we spoke about. ', 1 + pg_temp.pick(22, n, 12)::int) as text
+    select pg_temp.plain(n) as text, case when pg_temp.is_newsletter(n) then pg_temp.newsletter(n, tenant) end as html offset 0
 ) as body
 on conflict do nothing
 
@@ -73,7 +73,7 @@ insert into transactional_emails (
     id, user_id, tenant_id, type, payload, recipient_email, subject, status, queued, sent, retry_count, tracking_id, created, updated
 )
 select
-    pg_temp.id('transactional', n), pg_temp.id('user', n), pg_temp.id('tenant', mod(n, %(tenants)s)), 'password-reset', '{}',
+    pg_temp.id('transactional', n), pg_temp.id('user', mod(n, %(users)s)), pg_temp.id('tenant', mod(n, %(tenants)s)), 'password-reset', '{}',
     'user' || n || '@tenants.example', 'Reset your password', (array['sent', 'delivered', 'delivered', 'bounced'])[1 + pg_temp.pick(31, n, 4)],
     pg_temp.at(32, n), pg_temp.at(32, n) + interval '2 seconds', 0, 'trk-' || n, pg_temp.at(32, n), pg_temp.at(32, n)
 from generate_series(%(low)s::bigint, %(high)s::bigint) as n

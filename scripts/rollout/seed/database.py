@@ -79,6 +79,8 @@ def fill(connection: Connection, tier: str, shape: Shape, say: Callable[[str], N
     for name in ("functions", "messages") if tier == "content" else ("functions",):
         literals = {key: sql.Literal(value) for key, value in numbers.items()}
         connection.execute(sql.SQL(text(name)).format(**literals))
+    if tier == "content":
+        connection.execute(text("bodies").encode())  # the braces in it are a style sheet's
     tables: list[str] = []
     for statement in statements(tier):
         total = numbers[statement.count]

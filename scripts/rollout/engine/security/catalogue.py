@@ -11,6 +11,7 @@ from rollout.engine.ledger import Connection
 
 SQL = Path(__file__).parent / "sql"
 TABLES = ("r", "p")
+COMMANDS = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
 KINDS = {"r": "table", "p": "partitioned table", "v": "view", "m": "materialised view", "f": "foreign table"}
 
 

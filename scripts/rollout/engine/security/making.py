@@ -6,13 +6,12 @@ from typing import Any
 
 from rollout.engine.rewrite.carry import literal
 from rollout.engine.rewrite.description import ident
-from rollout.engine.security.catalogue import Policy, Relation
+from rollout.engine.security.catalogue import COMMANDS, Policy, Relation
 from rollout.engine.security.rules import HIDDEN, PAGE, Rules
 from rollout.errors import Refused
 
 OURS = "row_security_"
 GUARD = "row_security_place"
-COMMANDS = {"r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "*": "ALL"}
 INVOKER = "security_invoker"
 
 

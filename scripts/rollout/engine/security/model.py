@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rollout.engine.relations import EACH_ONCE, Function, Relation
 
 Scope = Literal["tenant", "all", "read", "none", "bypass"]
 
@@ -19,7 +21,7 @@ class Through(_Strict):
     """A row belongs to whom the row of `parent` belongs (`schema.name`) whose `key` equals this table's `column`."""
 
     column: str
-    parent: str
+    parent: Relation
     key: str = "id"
 
 
@@ -44,17 +46,27 @@ class Rule(_Strict):
         return self
 
 
+class Withheld(_Strict):
+    """A table with rows of tenants that no tenant sees, and `why`. Only `readers` may read it, all of it, and nobody of the
+    product writes it; the change that makes it gives it its policies."""
+
+    why: str
+    readers: list[str] = Field(default_factory=list)
+
+
 class Tenancy(_Strict):
     """Which relations of a tier are whose. Any change may say it of those that it makes.
 
-    `tables`: `schema.name`, as clients call it, to its rule. `shared`: relations that are not multi-tenant, each with the
-    reason. `definers`: functions that run with their owner's rights and that a role of the product may call, each with why
-    that shows it nobody else's rows.
+    `tables`: `schema.name`, as clients call it, quoted or not, to its rule. `withheld`: tables of tenants' rows that no tenant
+    sees; `*` in a name stands for anything. `shared`: relations that are not multi-tenant, each with the reason. `definers`:
+    functions that run with their owner's rights and that a role of the product may call, each with why that shows it nobody
+    else's rows.
     """
 
-    tables: dict[str, Rule] = Field(default_factory=dict)
-    shared: dict[str, str] = Field(default_factory=dict)
-    definers: dict[str, str] = Field(default_factory=dict)
+    tables: Annotated[dict[Relation, Rule], EACH_ONCE] = Field(default_factory=dict)
+    withheld: Annotated[dict[Relation, Withheld], EACH_ONCE] = Field(default_factory=dict)
+    shared: Annotated[dict[Relation, str], EACH_ONCE] = Field(default_factory=dict)
+    definers: dict[Function, str] = Field(default_factory=dict)
 
 
 class Sessions(_Strict):
@@ -68,11 +80,13 @@ class Sessions(_Strict):
 class RowSecurity(_Strict):
     """What a change of kind row_security says beside `tenancy`.
 
-    `setting`: the setting that holds the tenant of a transaction, a uuid. `roles`: role to what it sees: `tenant` the rows of
+    `setting`: the setting that holds the tenant of a transaction, a uuid. `column`: what has a column of this name holds tenants'
+    rows, and is not to be called shared. `roles`: role to what it sees: `tenant` the rows of
     the tenant that is set, `all` (and writes) or `read` every row it has a privilege for, `none` no row of a tenant, `bypass`
     all, by its BYPASSRLS.
     """
 
     setting: str
+    column: str = "tenant_id"
     roles: dict[str, Scope]
     sessions: Sessions

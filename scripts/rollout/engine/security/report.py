@@ -8,7 +8,7 @@ from typing import Any
 from rollout.engine import ledger
 from rollout.engine.changes import Change
 from rollout.engine.ledger import Connection
-from rollout.engine.security import catalogue, making
+from rollout.engine.security import catalogue, making, withheld
 from rollout.engine.security.catalogue import Policy, Relation
 from rollout.engine.security.rules import HIDDEN, Rules
 
@@ -32,7 +32,7 @@ WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('inf
 
 @dataclass(frozen=True)
 class Line:
-    """One relation (or, only where it fails, a function): what it is worth and why."""
+    """One relation (or, only where it fails, a function or a relation of the ledger): what it is worth and why."""
 
     relation: str
     kind: str
@@ -63,6 +63,8 @@ def relations(connection: Connection, change: Change, rules: Rules) -> list[Line
     kept = {str(row["relation"]): row["made"] for row in stored}
     # Between the contract of a rewrite and that of row security a table has come home, and its entry has not.
     kept |= {k: v for name, v in kept.items() if (k := home_of(name)) and k not in kept}
+    # A later change that renames columns has moved the table itself, with its policies, out of the schema where it got them.
+    kept |= {name: kept[k] for name in rules.relations if name not in kept and (k := home_of(name)) in kept}
     everywhere = _of_roles(connection, rules)
     past = {
         (str(row["relation"]), f"{row['role']} may {row['privilege']}, which no policy stops")
@@ -77,28 +79,40 @@ def relations(connection: Connection, change: Change, rules: Rules) -> list[Line
             whys_more += [f"{s['role']} has BYPASSRLS and privileges" for s in strangers if s["relation"] == relation.relation]
             whys, verdict = (whys_more, "fail") if whys_more else (whys, verdict)
         lines.append(Line(relation.relation, relation.says, verdict, "; ".join(whys)))
+    lines += [Line(name, "ledger", "fail", why) for name, why in withheld.ledger(connection, rules)]
     return [*lines, *_functions(connection, rules)]
 
 
 def _one(connection: Connection, rules: Rules, relation: Relation, kept: dict[str, Any]) -> tuple[str, list[str]]:
+    if held := rules.withheld(relation):
+        wrong = withheld.wrong(connection, rules, relation, held)
+        why = f"no tenant sees it, {', '.join(held.readers) or 'nobody'} reads it: {held.why}"
+        return ("fail", wrong) if wrong else ("pass", [why])
     if reason := rules.shared(relation):
+        if rules.security.column in relation.columns and not relation.extension:
+            return "fail", [f"it has a {rules.security.column}, and {rules.change} says that it is no tenant's: {reason}"]
         return NOT_OURS, [reason]
     if relation.kind == "v":
         return _view(rules, relation, kept)
-    if rules.rule(relation) is None and relation.kind not in ("f", "m"):
+    if not relation.is_table:
+        return _without_policies(connection, rules, relation, kept)
+    if rules.rule(relation) is None:
         return "fail", [f"neither declared nor shared in {rules.change}"]
-    if relation.kind in ("f", "m"):
-        roles = ["public", *rules.roles("tenant", "all", "read", "none")]
-        asked = connection.execute(REACH, {"roles": roles, "relation": relation.relation}).fetchall()
-        readers = [str(row["role"]) for row in asked] + [g["grantee"] for g in relation.grants if g["grantee"] == "public"]
-        if readers:
-            return "fail", [f"{', '.join(dict.fromkeys(readers))} may reach it, and no policy applies to a {relation.says}"]
-        if rules.rule(relation) is None:
-            return "fail", [f"neither declared nor shared in {rules.change}"]
-        if relation.kind == "m" and (not relation.name.endswith(HIDDEN) or making.shown(relation) not in kept):
-            return "fail", ["no filtering view stands before it"]
-        return "pass", ["no role of the product has a privilege on it"]
     return _table(rules, relation, kept)
+
+
+def _without_policies(connection: Connection, rules: Rules, relation: Relation, kept: dict[str, Any]) -> tuple[str, list[str]]:
+    """Judge a materialised view or a foreign table, which has to be shut off."""
+    roles = ["public", *rules.roles("tenant", "all", "read", "none")]
+    asked = connection.execute(REACH, {"roles": roles, "relation": relation.relation}).fetchall()
+    readers = [str(row["role"]) for row in asked] + [g["grantee"] for g in relation.grants if g["grantee"] == "public"]
+    if readers:
+        return "fail", [f"{', '.join(dict.fromkeys(readers))} may reach it, and no policy applies to a {relation.says}"]
+    if rules.rule(relation) is None:
+        return "fail", [f"neither declared nor shared in {rules.change}"]
+    if relation.kind == "m" and (not relation.name.endswith(HIDDEN) or making.shown(relation) not in kept):
+        return "fail", ["no filtering view stands before it"]
+    return "pass", ["no role of the product has a privilege on it"]
 
 
 def _view(rules: Rules, view: Relation, kept: dict[str, Any]) -> tuple[str, list[str]]:

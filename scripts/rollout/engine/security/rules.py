@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from itertools import combinations
 from typing import Any
 
 from rollout.engine import changes, ledger
@@ -13,7 +15,7 @@ from rollout.engine.rewrite.description import ident
 from rollout.engine.rewrite.shape import Shape
 from rollout.engine.security import catalogue
 from rollout.engine.security.catalogue import Relation
-from rollout.engine.security.model import RowSecurity, Rule, Tenancy, Through
+from rollout.engine.security.model import RowSecurity, Rule, Tenancy, Through, Withheld
 from rollout.errors import BadInput, Refused
 
 HIDDEN = "_all"  # a materialised view's name, once a filtering view has the one that clients know
@@ -56,6 +58,11 @@ class Rules:
         """Return the rule of the table that a relation stands for, or None."""
         return self.tenancy.tables.get(self.called(relation))
 
+    def withheld(self, relation: Relation) -> Withheld | None:
+        """Return who alone may read a relation of tenants' rows that no tenant sees, or None."""
+        called = self.called(relation)
+        return next((held for name, held in self.tenancy.withheld.items() if fnmatchcase(called, name)), None)
+
     def shared(self, relation: Relation) -> str:
         """Return why a relation is not multi-tenant, or an empty string."""
         if relation.extension:
@@ -66,7 +73,7 @@ class Rules:
         """Return the tables that are neither declared nor shared, views of either kind aside, by name."""
         return [
             r.relation for r in self.relations.values()
-            if (r.is_table or r.kind in ("f", "m")) and not self.rule(r) and not self.shared(r)
+            if (r.is_table or r.kind in ("f", "m")) and not self.rule(r) and not self.withheld(r) and not self.shared(r)
         ]  # fmt: skip
 
     def authority(self, called: str) -> Relation | None:
@@ -181,14 +188,15 @@ def of(connection: Connection, change: Change) -> Rules:
 def tenancy(change: Change) -> Tenancy:
     """Return what all changes of a change's tier say together; a change that is not in its plan says only its own."""
     plan = changes.plan(change.tier) if change.folder.parent == changes.SQL / change.tier else []
-    said: dict[str, dict[str, Any]] = {"tables": {}, "shared": {}, "definers": {}}
+    said: dict[str, dict[str, Any]] = {"tables": {}, "withheld": {}, "shared": {}, "definers": {}}
     for one in plan if change.name in {c.name for c in plan} else [change]:
         for what, of_one in said.items():
             for name, value in getattr(one.declaration.tenancy, what).items():
                 if of_one.setdefault(name, value) != value:
                     raise BadInput(f"{one.name} says of {name} what another change says differently", next="say it once")
-    if both := sorted(set(said["tables"]) & set(said["shared"])):
-        raise BadInput(f"{', '.join(both)} is said to be multi-tenant and shared", next="say one of them")
+    for here, there in combinations(("tables", "withheld", "shared"), 2):
+        if both := sorted(set(said[here]) & set(said[there])):
+            raise BadInput(f"{', '.join(both)} stands under tenancy.{here} and tenancy.{there}", next="say one of them")
     return Tenancy.model_validate(said)
 
 

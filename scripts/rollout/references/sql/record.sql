@@ -32,6 +32,13 @@ findings AS (
     SELECT %(scan)s, %(relation)s, %(column_name)s, %(referent)s, %(source)s, kind, id, scope, rows
     FROM judged
     WHERE kind IS NOT NULL
+),
+
+kept AS (
+    SELECT coalesce(sum(least(j.rows, k.rows)), 0)::bigint AS rows, string_agg(DISTINCT k.said_by || ': ' || k.why, '; ') AS said
+    FROM judged AS j
+    INNER JOIN rollout.reference_kept AS k ON (k.kind, k.id, k.scope) = (j.kind, j.id, j.scope)
+    WHERE (k.relation, k.column_name, k.referent, k.source) = (%(relation)s, %(column_name)s, %(referent)s, %(source)s)
 )
 
-SELECT rows, orphans, malformed, foreign_tenant FROM scanned;
+SELECT s.rows, s.orphans, s.malformed, s.foreign_tenant, k.rows AS kept, k.said AS kept_by FROM scanned AS s CROSS JOIN kept AS k;
