@@ -69,7 +69,7 @@ def restore(
 @task(help={"env": ENV, "tier": TIER, "why": "the reason, for the journal", "confirm": CONFIRM, "debug": DEBUG})
 @told
 def undo(c: Context, env: str = "sandbox", tier: str = "", why: str = "", confirm: str = "", debug: bool = False) -> None:
-    """Exchange back: what was live before the last exchange is so again."""
+    """Exchange back what was live before the last exchange."""
     found = environment.load(env)
     pairs = acting.replaced(found, tiers(tier))
     lost = "what was written since the exchange is then only in the databases that it brought"

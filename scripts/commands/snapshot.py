@@ -72,7 +72,7 @@ def verify(
     c: Context, env: str = "sandbox", snapshot: str = catalogue.LATEST, log: bool = False, tier: str = "", json: bool = False,
     debug: bool = False,
 ) -> None:  # fmt: skip
-    """Restore a snapshot into throw-away servers and compare everything."""
+    """Restore it into throw-away servers and compare all of it."""
     found = environment.load(env)
     store, began = ObjectStore(found.object_store), time.monotonic()
     if log:
@@ -94,7 +94,7 @@ def verify(
 @task(name="list", help={"env": ENV, "json": JSON, "debug": DEBUG})
 @told
 def list_(c: Context, env: str = "sandbox", json: bool = False, debug: bool = False) -> None:
-    """List the snapshots that exist, the newest first, with what proves them."""
+    """List the snapshots, with what proves them."""
     store = ObjectStore(environment.load(env).object_store)
     listed = list(catalogue.every(store))
     if json:
@@ -106,7 +106,7 @@ def list_(c: Context, env: str = "sandbox", json: bool = False, debug: bool = Fa
 @task(help={"env": ENV, "json": JSON, "debug": DEBUG})
 @told
 def status(c: Context, env: str = "sandbox", json: bool = False, debug: bool = False) -> None:
-    """Show how much could be lost and how soon it is back, by tier, as last measured."""
+    """Show what could be lost, and how soon it was back."""
     found = environment.load(env)
     lines = promises.measure(found, ObjectStore(found.object_store))
     if json:
@@ -121,7 +121,7 @@ def status(c: Context, env: str = "sandbox", json: bool = False, debug: bool = F
 @task(help={"env": ENV, "tier": TIER, "json": JSON, "debug": DEBUG})
 @told
 def base(c: Context, env: str = "sandbox", tier: str = "", json: bool = False, debug: bool = False) -> None:
-    """Take a physical base backup, from which any later moment is recovered with the log."""
+    """Take a base backup of every server."""
     found = environment.load(env)
     store, made = ObjectStore(found.object_store), []
     with screen.lines(quiet=json) as show:
@@ -140,7 +140,7 @@ def base(c: Context, env: str = "sandbox", tier: str = "", json: bool = False, d
 @task(help={"env": ENV, "tier": TIER, "debug": DEBUG})
 @told
 def receive(c: Context, env: str = "sandbox", tier: str = "", debug: bool = False) -> None:
-    """Keep the log of the databases in the object store, until stopped (a service: runbooks/snapshots.md)."""
+    """Keep the databases' log in the object store: a service."""
     found = environment.load(env)
     receiving.run(found, ObjectStore(found.object_store), tiers(tier), lambda words: print(words, flush=True))
 
@@ -148,7 +148,7 @@ def receive(c: Context, env: str = "sandbox", tier: str = "", debug: bool = Fals
 @task(help={"env": ENV, "dry_run": DRY, "confirm": CONFIRM, "debug": DEBUG})
 @told
 def prune(c: Context, env: str = "sandbox", dry_run: bool = False, confirm: str = "", debug: bool = False) -> None:
-    """Remove what has outlived its keeping; never the newest proven one, nor one that a run needs."""
+    """Remove what has outlived its keeping."""
     found = environment.load(env)
     store = ObjectStore(found.object_store)
     removals = retention.plan(store, found, runs.current(store)) + log_retention.plan(store, found)
