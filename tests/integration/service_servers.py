@@ -155,6 +155,8 @@ class Servers:
         words = dict.fromkeys(("release_before", "release_after"), "v1")
         commands = ("release_build_command", "release_start_command", "release_stop_command")
         lists = {name: ["true"] for name in (*commands, "release_application_names")} | {"throttle_ignored_replicas": []}
+        by_tier = ("snapshot_retention_days", "recovery_point_max_seconds", "recovery_time_max_seconds")
+        tiers = {name: dict.fromkeys(TIERS, 1) for name in by_tier} | {"snapshot_recipient": None}
         return Environment.model_validate(
             {
                 "name": "sandbox",
@@ -167,7 +169,7 @@ class Servers:
                     "prefix": "",
                     "credentials_file": "none",
                 },
-                "settings": {**numbers, **words, **lists, "traffic_steps_percent": [10]},
+                "settings": {**numbers, **words, **lists, **tiers, "traffic_steps_percent": [10]},
                 "databases": [
                     {
                         "host": f"pg-{t}-1",
