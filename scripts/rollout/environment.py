@@ -99,6 +99,8 @@ class ObjectStore(_Strict):
     bucket: str
     prefix: str
     credentials_file: str
+    recipient: str | None = None  # an age public key: snapshots and the log are encrypted for it before they leave the runner
+    identity_file: str | None = None  # the private key, where they are to be proven or restored
 
 
 class Settings(_Strict):
@@ -137,7 +139,6 @@ class Settings(_Strict):
     snapshot_age_max_seconds: Seconds
     finalize_snapshot_age_max_seconds: Seconds
     snapshot_jobs: Annotated[int, Field(ge=1, le=16)]
-    snapshot_recipient: str | None
     snapshot_retention_days: dict[Tier, Annotated[int, Field(ge=1)]]
     recovery_point_max_seconds: dict[Tier, Annotated[float, Field(ge=0)]]  # 0: nothing may be lost
     recovery_time_max_seconds: dict[Tier, Seconds]

@@ -26,7 +26,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from rollout import environment, transfer
+from rollout import environment, sealed, transfer
 from rollout.errors import BadInput, Failed
 from rollout.transfer import Stored
 
@@ -133,21 +133,50 @@ class ObjectStore:
     def upload(self, key: str, source: IO[bytes] | Path | str, *, retain_until: datetime | None = None) -> Stored:
         """Store a file or a stream read to its end, in parts; memory is bounded by two parts. An existing key gets a
         new version. Raise Failed when the store does not hold all bytes afterwards. `retain_until`: where the bucket locks, no
-        version goes before then."""
+        version goes before then. Where the environment names a recipient it is encrypted, and its key says so."""
         locked = retain_until if self.locks else None
+        recipient = self.config.recipient
+        key = sealed.key_of(key, recipient)
         with self._errors(f"upload {key}", key):
             if isinstance(source, (str, Path)):
                 with open(source, "rb") as stream:
-                    return transfer.upload(self.client, self.bucket, self.prefix + key, stream, name=key, retain_until=locked)
-            return transfer.upload(self.client, self.bucket, self.prefix + key, source, name=key, retain_until=locked)
+                    return self._upload(key, sealed.seal(stream, recipient), locked)
+            return self._upload(key, sealed.seal(source, recipient), locked)
 
     def download(self, key: str, target: IO[bytes] | Path | str, sha256: str, *, version_id: str | None = None) -> int:
         """Fetch an object and return its size in bytes; raise Failed when its SHA-256 (hex) is not the one given.
 
         A path appears only when the bytes were right; a stream has received them by the time a mismatch is known.
         """
+        if key.endswith(sealed.SUFFIX):
+            return self._download_sealed(key, target, sha256, version_id)
         with self._errors(f"download {key}", key):
             return transfer.download(self.client, self.bucket, self.prefix + key, target, sha256, version_id=version_id)
+
+    def _upload(self, key: str, stream: IO[bytes], retain_until: datetime | None) -> Stored:
+        return transfer.upload(
+            self.client, self.bucket, self.prefix + key, stream, name=key, retain_until=retain_until
+        )
+
+    def _download_sealed(self, key: str, target: IO[bytes] | Path | str, sha256: str, version_id: str | None) -> int:
+        """Fetch and decrypt; a path appears only when the bytes were right."""
+        if isinstance(target, (str, Path)):
+            partial = Path(target).with_name(f"{Path(target).name}.{uuid.uuid4().hex[:8]}.partial")
+            try:
+                with partial.open("xb") as stream:
+                    size = self._download_sealed(key, stream, sha256, version_id)
+                os.replace(partial, target)
+            finally:
+                partial.unlink(missing_ok=True)
+            return size
+        opened = sealed.opener(key, target, self.config.identity_file)
+        with self._errors(f"download {key}", key):
+            try:
+                return transfer.download(
+                    self.client, self.bucket, self.prefix + key, opened, sha256, version_id=version_id
+                )
+            finally:
+                opened.close()
 
     def sweep_uploads(self, prefix: str, *, older_than_seconds: float) -> int:
         """Abort uploads that a killed process left under `prefix`, and return how many; the store keeps their parts

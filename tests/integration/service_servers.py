@@ -156,7 +156,7 @@ class Servers:
         commands = ("release_build_command", "release_start_command", "release_stop_command")
         lists = {name: ["true"] for name in (*commands, "release_application_names")} | {"throttle_ignored_replicas": []}
         by_tier = ("snapshot_retention_days", "recovery_point_max_seconds", "recovery_time_max_seconds")
-        tiers = {name: dict.fromkeys(TIERS, 1) for name in by_tier} | {"snapshot_recipient": None}
+        tiers = {name: dict.fromkeys(TIERS, 1) for name in by_tier}
         return Environment.model_validate(
             {
                 "name": "sandbox",

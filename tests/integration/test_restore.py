@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyrage
 import pytest
 from servers import superuser
 from snapshots_servers import Servers
@@ -21,6 +23,7 @@ from snapshots_servers import Servers
 from rollout import seed, snapshots
 from rollout.environment import Environment, Settings
 from rollout.errors import BadInput, Failed, Refused
+from rollout.objectstore import ObjectStore
 from rollout.restoring import bringing
 from rollout.restoring.exchange import exchange
 from rollout.snapshots import catalogue, dumping, label, proof, taking, verifying
@@ -57,7 +60,7 @@ def servers() -> Iterator[Servers]:
 def env(servers: Servers) -> Environment:
     """An environment of the live oltp database alone."""
     settings = Settings.model_construct(
-        snapshot_jobs=3, snapshot_retention_days=dict.fromkeys(("oltp", "content", "queue", "olap"), 1), snapshot_recipient=None
+        snapshot_jobs=3, snapshot_retention_days=dict.fromkeys(("oltp", "content", "queue", "olap"), 1)
     )
     return Environment.model_construct(name="test", databases=[servers.database("oltp")], redis=[], settings=settings)
 
@@ -83,7 +86,8 @@ def test_it_is_proven_in_several_streams(servers: Servers, env: Environment, man
     assert made.comparisons["pg-oltp-1"].rows >= 2 * ROWS
     assert made.recovered_seconds["pg-oltp-1"] > 0
     assert catalogue.find(servers.store, "proven") == manifest
-    assert not [p for p in Path(tempfile.gettempdir()).glob(f"{PREFIX}postgres*") if (p / "data").exists()]
+    for owner in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/owner.json"):  # others may be at work beside us
+        assert json.loads(owner.read_text())["pid"] != os.getpid()
 
 
 def _damaged(servers: Servers, manifest: Manifest, number: int, change: Any) -> Manifest:
@@ -215,3 +219,22 @@ def test_an_older_server_is_refused_up_front(servers: Servers, manifest: Manifes
         snapshots.restore_database(newer, servers.store, target, beside=True)
     with superuser(target.port) as connection:
         assert not connection.execute("SELECT 1 FROM pg_database WHERE datname = 'older'").fetchone()
+
+
+def test_encrypted_before_it_leaves(servers: Servers, env: Environment, tmp_path: Path) -> None:
+    """With a recipient nothing readable reaches the store; proven with the private key, refused without."""
+    identity = pyrage.x25519.Identity.generate()
+    key = tmp_path / "identity"
+    key.touch(0o600)
+    key.write_text(str(identity))
+    config = servers.store.config
+    sealing = ObjectStore(config.model_copy(update={"recipient": str(identity.to_public())}))
+    both = ObjectStore(sealing.config.model_copy(update={"identity_file": str(key)}))
+    manifest = taking.take(env, sealing, ["oltp"], lambda _: None, who="test", why="sealed")
+    (part,) = manifest.databases[0].parts
+    assert part.key.endswith(".dump.zst.age")
+    assert servers.store.read(part.key)[0].startswith(b"age-encryption.org/v1")
+    made = verifying.verify(env, both, manifest, lambda _: None, by="test")
+    assert made.verdict == "pass", (made.findings, made.comparisons)
+    with pytest.raises(BadInput, match="identity_file"):
+        verifying.verify(env, sealing, manifest, lambda _: None, by="test")

@@ -21,6 +21,7 @@ from pathlib import Path
 import psycopg
 import zstandard
 
+from rollout import sealed
 from rollout.children import die_with_parent
 from rollout.environment import Database
 from rollout.errors import Failed
@@ -132,9 +133,11 @@ class Receiver:
         """Store every complete file and remove it here, the oldest first."""
         for path in sorted(path for path in self.folder.iterdir() if COMPLETE.match(path.name)):
             raw = path.read_bytes()
-            key = f"{self.prefix}log/{path.name}-{hashlib.sha256(raw).hexdigest()}.zst"
+            recipient = self.store.config.recipient
+            key = sealed.key_of(f"{self.prefix}log/{path.name}-{hashlib.sha256(raw).hexdigest()}.zst", recipient)
             with suppress(AlreadyExists):  # stored, and killed before it was removed here
-                self.store.create(key, zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(raw))
+                packed = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compress(raw)
+                self.store.create(key, sealed.seal_bytes(packed, recipient))
             known.add(path.name)
             path.unlink()
 

@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from rollout.snapshots.records import StoredObject
 
 ROOT = "recovery"
-LOG_FILE = re.compile(r"(?P<file>[0-9A-F]{24}|[0-9A-F]{8}\.history)-(?P<sha256>[0-9a-f]{64})\.zst$")
+LOG_FILE = re.compile(r"(?P<file>[0-9A-F]{24}|[0-9A-F]{8}\.history)-(?P<sha256>[0-9a-f]{64})\.zst(?:\.age)?$")
 LSN = re.compile(r"^([0-9A-F]{1,8})/([0-9A-F]{1,8})$")
 
 

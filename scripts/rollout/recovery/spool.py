@@ -14,6 +14,7 @@ from typing import Self
 
 import zstandard
 
+from rollout import sealed
 from rollout.errors import Failed
 from rollout.objectstore import ObjectStore
 from rollout.recovery.records import LogFile
@@ -82,7 +83,8 @@ class Spool:
 
     def _fetch(self, one: LogFile) -> None:
         try:
-            raw = zstandard.ZstdDecompressor().decompress(self._store.read(one.key)[0])
+            body = sealed.open_bytes(one.key, self._store.read(one.key)[0], self._store.config.identity_file)
+            raw = zstandard.ZstdDecompressor().decompress(body)
         except zstandard.ZstdError:
             raw = b""
         if hashlib.sha256(raw).hexdigest() != one.sha256:
