@@ -20,7 +20,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from rollout.audit import sealing, verification
-from rollout.bench import programs
+from rollout.bench import pinned, programs
 from rollout.bench.data import calm, statement
 from rollout.bench.server import SUPERUSER, Server, running
 from rollout.engine import changes, ledger
@@ -32,11 +32,14 @@ from rollout.sandbox import postgres
 RELEASES = ROOT / "scripts" / "service" / "releases"
 OWNER, APPLICATION = postgres.RUNNER, postgres.APPLICATION
 CHANGE = "006_audit_trail"
-OFF, ON, CHAINED = "off", "on", "chained"
-VARIANTS = (OFF, ON, CHAINED)
+OFF, AGAIN, ON, CHAINED = "off", "again", "on", "chained"
+VARIANTS = (OFF, AGAIN, ON, CHAINED)
 NEEDED_BYTES = 6 * 2**30
 LIMIT = 1.2
 KEPT_SHARE = 0.95
+# Backends that live long differ from one another by where their memory lies: new ones average that out. The first transactions
+# of each fill its caches and are not counted.
+TRANSACTIONS, COLD = 150, 20
 SETTINGS: dict[str, Any] = {
     "stall_budget_total_ms": 5000, "stall_budget_once_ms": 1000, "lock_attempts_max": 50, "chunk_target_ms": 40,
     "blocker_transaction_max_seconds": 1.0,
@@ -74,22 +77,23 @@ def run(options: Options) -> list[dict[str, Any]]:
 
 def _measure(server: Server, tier: Tier, connection: Connection, clients: int, options: Options) -> dict[str, Any]:
     """Measure one tier; `connection`: to the database whose trail is on, which is then sealed and verified."""
-    _load(server, tier, clients, options.seconds / 10, flushed=options.flushed)  # caches, and the tables' first rows
+    _load(server, tier, clients, options.seconds / 10, options)  # caches, and the tables' first rows
     with server.connect(f"{tier}_{ON}") as superuser:
         calm(superuser)
-    spent = _load(server, tier, clients, options.seconds, flushed=options.flushed)
+    spent, is_pinned = _load(server, tier, clients, options.seconds, options)
     median, mean = ({v: by(spent[v]) for v in VARIANTS} for by in (statistics.median, _trimmed))
     began = time.monotonic()
     sealed = sealing.seal(connection)
     seconds = time.monotonic() - began
     verdict = verification.verify(connection, [])
+    ratios = [{v: round(of[v] / of[OFF], 3) for v in VARIANTS if v != OFF} for of in (median, mean)]
     return {
-        "tier": tier, "clients": clients, "flushed": options.flushed, "transactions": len(spent[OFF]),
+        "tier": tier, "clients": clients, "flushed": options.flushed, "pinned": is_pinned, "transactions": len(spent[OFF]),
         "median_ms": {v: round(median[v], 3) for v in VARIANTS}, "mean_ms": {v: round(mean[v], 3) for v in VARIANTS},
-        "median_ratio": {v: round(median[v] / median[OFF], 3) for v in (ON, CHAINED)},
-        "mean_ratio": {v: round(mean[v] / mean[OFF], 3) for v in (ON, CHAINED)},
-        "limit": LIMIT, "sealed_rows": sealed.rows, "sealed_rows_per_s": round(sealed.rows / seconds) if sealed.rows else None,
-        "verified_rows_per_s": round(verdict.rows / verdict.seconds) if verdict.rows else None, "verdict": verdict.verdict,
+        "median_ratio": ratios[0], "mean_ratio": ratios[1], "limit": LIMIT, "within_limit": ratios[0][ON] <= LIMIT,
+        "log_verdict": verdict.verdict, "sealed_rows": sealed.rows,
+        "sealed_rows_per_s": round(sealed.rows / seconds) if sealed.rows else None,
+        "verified_rows_per_s": round(verdict.rows / verdict.seconds) if verdict.rows else None,
         "load_average_1m": round(os.getloadavg()[0], 2),
     }  # fmt: skip
 
@@ -100,34 +104,51 @@ def _trimmed(milliseconds: list[float]) -> float:
     return statistics.fmean(kept)
 
 
-def _load(server: Server, tier: Tier, clients: int, seconds: float, *, flushed: bool) -> dict[str, list[float]]:
+def _load(server: Server, tier: Tier, clients: int, seconds: float, options: Options) -> tuple[dict[str, list[float]], bool]:
     """Let clients repeat the tier's transaction on one database after the other; return the milliseconds of each, by variant.
 
-    Every transaction has its like beside it, in another database, a few milliseconds apart: whatever else the machine does
-    is met by all of them.
+    Every transaction has its like beside it, in another database, a few milliseconds apart and on the same core: whatever else
+    the machine does is met by all of them. The second value tells whether that core was to be had.
     """
-    act, statements = WORK[tier], _statements(tier)
     until = time.monotonic() + seconds
 
-    def one(number: int) -> dict[str, list[float]]:
+    def one(number: int) -> tuple[dict[str, list[float]], bool]:
         took: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
         who = {name: str(uuid.uuid4()) for name in ("tenant_id", "user_id", "session_id", "key")}
         state = {**who, "ip_address": "192.0.2.7", "user_agent": "bench"}
-        with ExitStack() as stack:
-            connected = {v: stack.enter_context(server.connect(f"{tier}_{v}", APPLICATION)) for v in VARIANTS}
-            for client in connected.values():
-                client.prepare_threshold = 0
-                client.execute(sql.SQL("SET synchronous_commit = {}").format(sql.SQL("on" if flushed else "off")))
+        with pinned.to_one_core(number) as pin:
+            sat = True
             while time.monotonic() < until:
-                for variant in random.sample(VARIANTS, len(VARIANTS)):
-                    began = time.perf_counter()
-                    act(connected[variant], statements, state)
-                    took[variant].append((time.perf_counter() - began) * 1000)
-        return took
+                sat = _connected(server, tier, (took, state), pin, (until, options.flushed)) and sat
+        return took, sat
 
     with ThreadPoolExecutor(clients) as pool:
         found = list(pool.map(one, range(clients)))
-    return {variant: [spent for took in found for spent in took[variant]] for variant in VARIANTS}
+    spent = {variant: [ms for took, _ in found for ms in took[variant]] for variant in VARIANTS}
+    return spent, all(sat for _, sat in found)
+
+
+def _connected(
+    server: Server, tier: Tier, client: tuple[dict[str, list[float]], dict[str, str]], pin: pinned.Pin, how: tuple[float, bool]
+) -> bool:
+    """Repeat the transaction over one set of connections until `how[0]`; commits wait for the disk if `how[1]`."""
+    (took, state), (until, flushed) = client, how
+    act, statements = WORK[tier], _statements(tier)
+    with ExitStack() as stack:
+        connected = {v: stack.enter_context(server.connect(f"{tier}_{v}", APPLICATION)) for v in VARIANTS}
+        sat = pin(list(connected.values()))
+        for one in connected.values():
+            one.prepare_threshold = 0
+            one.execute(sql.SQL("SET synchronous_commit = {}").format(sql.SQL("on" if flushed else "off")))
+        for turn in range(TRANSACTIONS + COLD):
+            if time.monotonic() >= until and all(took.values()):
+                break
+            for variant in random.sample(VARIANTS, len(VARIANTS)):
+                began = time.perf_counter()
+                act(connected[variant], statements, state)
+                if turn >= COLD:
+                    took[variant].append((time.perf_counter() - began) * 1000)
+    return sat
 
 
 def _oltp(client: Client, said: Statements, state: dict[str, str]) -> None:
@@ -216,7 +237,7 @@ def _roles(server: Server) -> None:
 
 @contextmanager
 def _tier(server: Server, tier: Tier) -> Iterator[Connection]:
-    """Make a tier's databases as found: without a trail, with it, and chained row by row. Yield a connection to the second."""
+    """Make a tier's databases as found: without a trail (two alike), with it, chained row by row. Yield a connection to the third."""
     change = next(c for c in changes.plan(tier) if c.name == CHANGE)
     with ExitStack() as stack:
         connections = {}
@@ -233,7 +254,7 @@ def _tier(server: Server, tier: Tier) -> Iterator[Connection]:
             connections[variant].execute((ROOT / "sql" / tier / "baseline.sql").read_bytes())
             stages = Stages(connections[variant], change, Fence("bench", 1), Settings.model_construct(**SETTINGS))
             stages.expand()
-            if variant != OFF:
+            if variant in (ON, CHAINED):
                 stages.swap()
             if variant == CHAINED:
                 connections[variant].execute(statement("audit_chained"))
@@ -242,4 +263,4 @@ def _tier(server: Server, tier: Tier) -> Iterator[Connection]:
 
 def good(objects: list[dict[str, Any]]) -> bool:
     """Tell whether every log was verified; figures are reported, never judged here."""
-    return all(one["verdict"] == "pass" for one in objects)
+    return all(one["log_verdict"] == "pass" for one in objects)
