@@ -18,7 +18,6 @@ from rollout.engine.declaration import Audited
 from rollout.engine.kinds import Kind
 from rollout.engine.ledger import Connection
 from rollout.engine.locks import Stalls, with_locks
-from rollout.engine.rewrite.carry import literal
 from rollout.engine.rewrite.description import ident
 from rollout.engine.rewrite.templates import render
 from rollout.errors import Refused
@@ -153,13 +152,11 @@ def arm(one: Audited, found: Authority) -> list[str]:
     if unknown := sorted({*one.key, *one.digest} - set(found.columns)):
         raise Refused(f"{found.relation} has no column {', '.join(unknown)}", next="correct change.yml")
     key = one.key or (["id"] if "id" in found.columns else found.key)
-    parts = [f"subject ->> {literal(column)}" for column in key]
     on = found.relation
     function = f"audit.{ident(f'record_{found.name}'[:63])}"
     runs = f"EXECUTE FUNCTION {function}()"
     made = render(
-        "audit_record.sql.j2", function=function, tenant=one.tenant, resource=found.name,
-        key_text=parts[0] if len(parts) == 1 else f"jsonb_build_array({', '.join(parts)})::text",
+        "audit_record.sql.j2", function=function, tenant=one.tenant, resource=found.name, key=key, columns=list(found.columns),
         digests={column: BYTES.get(found.columns[column], "convert_to(@::text, 'UTF8')") for column in one.digest},
     )  # fmt: skip
     return [
