@@ -8,31 +8,23 @@ import random
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psycopg
 from psycopg import sql
-from psycopg.types.json import Jsonb
 
 from rollout.audit import sealing, verification
-from rollout.bench import pinned, programs
-from rollout.bench.data import calm, statement
-from rollout.bench.server import SUPERUSER, Server, running
-from rollout.engine import changes, ledger
-from rollout.engine.ledger import Connection, Fence
-from rollout.engine.stages import Stages
-from rollout.environment import ROOT, TIERS, Database, Settings, Tier
-from rollout.sandbox import postgres
+from rollout.bench import pinned, programs, trails, writes
+from rollout.bench.data import calm
+from rollout.bench.server import Server, running
+from rollout.bench.trails import AGAIN, APPLICATION, CHAINED, OFF, ON
+from rollout.engine.ledger import Connection
+from rollout.environment import TIERS, Tier
 
-RELEASES = ROOT / "scripts" / "service" / "releases"
-OWNER, APPLICATION = postgres.RUNNER, postgres.APPLICATION
-CHANGE = "006_audit_trail"
-OFF, AGAIN, ON, CHAINED = "off", "again", "on", "chained"
 VARIANTS = (OFF, AGAIN, ON, CHAINED)
 NEEDED_BYTES = 6 * 2**30
 LIMIT = 1.2
@@ -40,13 +32,6 @@ KEPT_SHARE = 0.95
 # Backends that live long differ from one another by where their memory lies: new ones average that out. The first transactions
 # of each fill its caches and are not counted.
 TRANSACTIONS, COLD = 150, 20
-SETTINGS: dict[str, Any] = {
-    "stall_budget_total_ms": 5000, "stall_budget_once_ms": 1000, "lock_attempts_max": 50, "chunk_target_ms": 40,
-    "blocker_transaction_max_seconds": 1.0,
-}  # fmt: skip
-Client = psycopg.Connection[Any]
-Statements = dict[str, list[bytes]]
-
 
 @dataclass(frozen=True)
 class Options:
@@ -66,9 +51,9 @@ def run(options: Options) -> list[dict[str, Any]]:
     chosen = programs.choose(options.folder, repack=False, install=False)
     found = []
     with running(chosen, options.directory, NEEDED_BYTES) as server:
-        _roles(server)
+        trails.roles(server)
         for tier in options.tiers:
-            with _tier(server, tier) as connection:
+            with trails.made(server, tier, VARIANTS) as connection:
                 for clients in options.clients:
                     found.append(_measure(server, tier, connection, clients, options))
                     options.say(json.dumps(found[-1]))
@@ -116,10 +101,10 @@ def _load(server: Server, tier: Tier, clients: int, seconds: float, options: Opt
         took: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
         who = {name: str(uuid.uuid4()) for name in ("tenant_id", "user_id", "session_id", "key")}
         state = {**who, "ip_address": "192.0.2.7", "user_agent": "bench"}
-        with pinned.to_one_core(number) as pin:
+        with pinned.to_one_core(number) as core:
             sat = True
             while time.monotonic() < until:
-                sat = _connected(server, tier, (took, state), pin, (until, options.flushed)) and sat
+                sat = _connected(server, tier, (took, state), core, (until, options.flushed)) and sat
         return took, sat
 
     with ThreadPoolExecutor(clients) as pool:
@@ -129,14 +114,14 @@ def _load(server: Server, tier: Tier, clients: int, seconds: float, options: Opt
 
 
 def _connected(
-    server: Server, tier: Tier, client: tuple[dict[str, list[float]], dict[str, str]], pin: pinned.Pin, how: tuple[float, bool]
+    server: Server, tier: Tier, client: tuple[dict[str, list[float]], dict[str, str]], core: pinned.Core, how: tuple[float, bool]
 ) -> bool:
     """Repeat the transaction over one set of connections until `how[0]`; commits wait for the disk if `how[1]`."""
     (took, state), (until, flushed) = client, how
-    act, statements = WORK[tier], _statements(tier)
+    act, statements = writes.WORK[tier], writes.statements(tier)
     with ExitStack() as stack:
         connected = {v: stack.enter_context(server.connect(f"{tier}_{v}", APPLICATION)) for v in VARIANTS}
-        sat = pin(list(connected.values()))
+        sat = core.pin(connected.values())
         for one in connected.values():
             one.prepare_threshold = 0
             one.execute(sql.SQL("SET synchronous_commit = {}").format(sql.SQL("on" if flushed else "off")))
@@ -151,116 +136,6 @@ def _connected(
     return sat
 
 
-def _oltp(client: Client, said: Statements, state: dict[str, str]) -> None:
-    """POST /campaigns: a campaign and three leads."""
-    leads = [{"id": str(uuid.uuid4()), "email": f"{uuid.uuid4()}@example.com", "name": "n", "company": "c"} for _ in range(3)]
-    values = {**state, "id": str(uuid.uuid4()), "company_id": None, "name": "n", "description": "d", "status": "draft",
-              "leads": Jsonb(leads)}  # fmt: skip
-    _transaction(client, said, values, "create_campaign", "create_leads")
-
-
-def _content(client: Client, said: Statements, state: dict[str, str]) -> None:
-    """POST /messages, with 4 KiB of content, and PATCH /messages/{key}."""
-    text = "words and words " * 128
-    values = {
-        **state, "storage_key": f"bench/{uuid.uuid4()}", "content_text": text, "content_html": text, "headers": Jsonb({}),
-        "raw_size_bytes": 4096, "content_hash": "0" * 64, "email_account_id": None, "campaign_id": None, "lead_id": None,
-        "parent_message_id": None, "message_type": "email", "from_email": "a@example.com", "to_email": "b@example.com",
-        "subject": "s", "status": "queued",
-    }  # fmt: skip
-    _transaction(client, said, values, "store_content", "record_outbound")
-    _transaction(client, said, {**values, "status": "sent"}, "set_status")
-
-
-def _queue(client: Client, said: Statements, state: dict[str, str]) -> None:
-    """POST /jobs, and its work."""
-    values = {
-        **state, "id": str(uuid.uuid4()), "log_id": str(uuid.uuid4()), "queue_name": "email-sending", "priority": 100,
-        "payload": Jsonb({"tenant_id": state["tenant_id"], "to": "a@example.com"}), "max_attempts": 3, "run": None, "attempt": 1,
-        "started": "now", "outcome": "completed", "message": None,
-    }  # fmt: skip
-    _transaction(client, said, values, "enqueue")
-    _transaction(client, said, values, "claim", "complete", "log_attempt")
-
-
-def _olap(client: Client, said: Statements, state: dict[str, str]) -> None:
-    """POST /analytics."""
-    values = {
-        **state, "subscription_id": "s", "emails_sent": 1, "campaigns_used": 1, "leads_used": 1, "campaign_id": state["key"],
-        "period_start": "2026-11-01Z", "period_end": "2026-12-01Z", "company_id": "c", "billing_id": None,
-        **dict.fromkeys(("sent", "delivered", "opened_tracked", "clicked_tracked", "replied", "bounced"), 1),
-    }  # fmt: skip
-    with client.transaction():
-        client.execute(said["act"][0], values)
-        for one in said["add_billing_counters"]:
-            row = client.execute(one, values).fetchone()
-        client.execute(said["lock_campaign"][0], values)
-        if client.execute(said["add_campaign_counters"][0], values).rowcount == 0:
-            client.execute(said["start_campaign_counters"][0], {**values, "billing_id": row[0] if row else None})
-
-
-WORK: dict[str, Callable[[Client, Statements, dict[str, str]], None]] = {
-    "oltp": _oltp, "content": _content, "queue": _queue, "olap": _olap,
-}  # fmt: skip
-
-
-def _transaction(client: Client, said: Statements, values: dict[str, Any], *names: str) -> None:
-    with client.transaction():
-        for name in ("act", *names):  # each transaction of the service begins so
-            for one in said[name]:
-                client.execute(one, values)
-
-
-def _statements(tier: Tier) -> Statements:
-    """Return the product's statements of a tier, as the release before the rollout has them: the tables are as found."""
-    from service.queries import parse
-
-    found: Statements = {"act": parse((RELEASES / "common" / "oltp.sql").read_text())["act"]}
-    for folder in ("common", "v1"):
-        path = RELEASES / folder / f"{tier}.sql"
-        found |= parse(path.read_text()) if path.exists() else {}
-    return found
-
-
-def _roles(server: Server) -> None:
-    """Make the product's roles; who may log in here with a password is decided by the server's passfile."""
-    words = {role: uuid.uuid4().hex for role in postgres.ROLES}
-    with server.passfile.open("a") as file:
-        file.writelines(f"127.0.0.1:*:*:{role}:{word}\n" for role, word in words.items())
-    with server.connect("postgres") as superuser:
-        for role, word in words.items():
-            made = sql.SQL("CREATE ROLE {} {} PASSWORD {}")
-            superuser.execute(made.format(sql.Identifier(role), sql.SQL(postgres.ROLES[role]), sql.Literal(word)))
-        for role, of in postgres.MEMBERSHIPS.items():
-            superuser.execute(sql.SQL("GRANT {} TO {}").format(sql.SQL(of), sql.Identifier(role)))
-
-
-@contextmanager
-def _tier(server: Server, tier: Tier) -> Iterator[Connection]:
-    """Make a tier's databases as found: without a trail (two alike), with it, chained row by row. Yield a connection to the third."""
-    change = next(c for c in changes.plan(tier) if c.name == CHANGE)
-    with ExitStack() as stack:
-        connections = {}
-        for variant in VARIANTS:
-            dbname = f"{tier}_{variant}"
-            with server.connect("postgres", SUPERUSER) as superuser:
-                superuser.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(dbname), sql.Identifier(OWNER)))
-            stack.callback(server.drop, dbname)
-            target = Database(
-                host=f"pg-{tier}-1", tier=tier, host_set="live", address="127.0.0.1", port=server.port, dbname=dbname,
-                user=OWNER, passfile=str(server.passfile), app_role=APPLICATION,
-            )  # fmt: skip
-            connections[variant] = stack.enter_context(ledger.connect(target))
-            connections[variant].execute((ROOT / "sql" / tier / "baseline.sql").read_bytes())
-            stages = Stages(connections[variant], change, Fence("bench", 1), Settings.model_construct(**SETTINGS))
-            stages.expand()
-            if variant in (ON, CHAINED):
-                stages.swap()
-            if variant == CHAINED:
-                connections[variant].execute(statement("audit_chained"))
-        yield connections[ON]
-
-
 def good(objects: list[dict[str, Any]]) -> bool:
-    """Tell whether every log was verified; figures are reported, never judged here."""
+    """Tell whether every log was verified; figures are reported, never judged by an exit status."""
     return all(one["log_verdict"] == "pass" for one in objects)

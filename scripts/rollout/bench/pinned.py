@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +18,50 @@ import psycopg
 
 PROCESSES = Path("/proc")
 Connection = psycopg.Connection[Any]
-Pin = Callable[[Sequence[Connection]], bool]
+
+
+@dataclass(frozen=True)
+class Core:
+    """A core that the calling thread, and whatever it starts, is pinned to; `number`: None where there is no such thing."""
+
+    number: int | None
+
+    def pin(self, connections: Iterable[Connection]) -> bool:
+        """Pin the backends of connections; tell whether that was done. It is not where one is no process of this machine."""
+        return all([self.number is not None and _is_here(one) and self.pin_process(one.info.backend_pid) for one in connections])
+
+    def pin_process(self, pid: int) -> bool:
+        """Pin a process that is known to be ours; tell whether that was done."""
+        if self.number is None:
+            return False
+        try:
+            os.sched_setaffinity(pid, {self.number})
+        except OSError:
+            return False
+        return True
 
 
 @contextmanager
-def to_one_core(number: int = 0) -> Iterator[Pin]:
-    """Pin the calling thread to one core, the `number`-th of those that it may use; give it back what it had at the end.
-
-    Yield what pins the backends of connections to the same core, and tells whether everything is pinned: not on a platform
-    without affinity, and not where a backend is none of this machine's or of somebody else's account.
-    """
+def to_one_core(number: int = 0) -> Iterator[Core]:
+    """Pin the calling thread to one core, the `number`-th of those that it may use; give it back what it had at the end."""
     if not hasattr(os, "sched_setaffinity"):
-        yield lambda _: False
+        yield Core(None)
         return
     had = os.sched_getaffinity(0)
-    core = sorted(had, reverse=True)[number % len(had)]  # the first core answers most interrupts
+    core = sorted(had, reverse=True)[number % len(had)]  # the first one answers most interrupts
     os.sched_setaffinity(0, {core})
     try:
-        yield lambda connections: all([_pin(connection, core) for connection in connections])
+        yield Core(core)
     finally:
         os.sched_setaffinity(0, had)
 
 
-def _pin(connection: Connection, core: int) -> bool:
-    """Pin a backend; tell whether that was done."""
-    pid = connection.info.backend_pid
+def _is_here(connection: Connection) -> bool:
+    """Tell whether the backend's number is that of a process here: its title then names our end of the connection."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+        name = same.getsockname()
     try:
-        # A server elsewhere says a number that is another process here: its title names our end of the connection.
-        if f"({_port(connection)})".encode() not in (PROCESSES / str(pid) / "cmdline").read_bytes():
-            return False
-        os.sched_setaffinity(pid, {core})
+        title = (PROCESSES / str(connection.info.backend_pid) / "cmdline").read_bytes()
     except OSError:
         return False
-    return True
-
-
-def _port(connection: Connection) -> int | None:
-    """Return the port of the client's own end, None over a socket of the file system."""
-    with socket.socket(fileno=os.dup(connection.fileno())) as same:
-        found = same.getsockname()
-        return int(found[1]) if isinstance(found, tuple) else None
+    return isinstance(name, tuple) and f"({name[1]})".encode() in title
