@@ -3,7 +3,9 @@
     python -m rollout.bench.row_security [-e ENV] [--turns N]
 
 Each statement of both releases runs in a transaction of its own that is rolled back, in turns, as the application (or the
-worker) and as the owner, who has BYPASSRLS: same data, same plans but for the policies. Nothing is asserted; exit status 0.
+worker) and twice as the owner, who has BYPASSRLS: same data, same plans but for the policies. The two owners are the noise
+floor: where their p95 differ, a ratio says no more than they do. All are on one core where their backends are processes of this
+machine (else the figures say that they are not), and get new backends every few turns. Nothing is asserted; exit status 0.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import random
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +24,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from rollout import environment
+from rollout.bench import pinned
 from rollout.environment import ROOT, TIERS, Database
 from service.queries import parse
 
@@ -44,9 +48,14 @@ NEW = ("store_content", "store_content_object", "enqueue", *BEFORE)  # these are
 HIDDEN = ("campaign_performance_mv", "campaign_performance_mv_all")
 
 
+TURNS, COLD = 100, 20  # turns over one set of backends; the first of them are not counted
+SIDES = ("bound", "free", "again")
+LIMIT = 1.1
+
+
 @dataclass(frozen=True)
 class Figure:
-    """A statement: p50 and p95 in milliseconds, bound by policies and not, and the ratio of the p95."""
+    """A statement: p50 and p95 in milliseconds, bound by policies and not, their ratios, and that of two that are not bound."""
 
     release: str
     tier: str
@@ -55,7 +64,11 @@ class Figure:
     p50_free_ms: float
     p95_bound_ms: float
     p95_free_ms: float
+    p50_ratio: float
     ratio: float
+    noise: float
+    within_limit: bool
+    pinned: bool
 
 
 def measure(databases: Sequence[Database], worker_role: str, turns: int, seed: int = 1) -> list[Figure]:
@@ -63,26 +76,33 @@ def measure(databases: Sequence[Database], worker_role: str, turns: int, seed: i
     found = []
     for database in databases:
         for version, path in VERSIONS.items():
-            with (
-                _connect(database, database.user, path) as free,
-                _connect(database, database.app_role, path) as app,
-                _connect(database, worker_role, path) as worker,
-            ):
-                every = _statements(version, database.tier)
-                samples = free.execute(SAMPLES[database.tier].encode()).fetchall()
-                for name, statements in every.items():
-                    bound = worker if database.tier == "queue" and name in WORKERS else app
-                    chosen = random.Random(seed)  # which rows are asked for, the same for both
-                    before = every.get(BEFORE.get(name, ""), [])
-                    pairs = [
-                        _turn(bound, free, (before, statements), _values(chosen, samples, new=name in NEW), odd=bool(n % 2))
-                        for n in range(turns + 20)
-                    ]
-                    took = [sorted(side) for side in zip(*pairs[20:], strict=True)]
-                    p50, p95 = ([side[int(len(side) * share)] * 1000 for side in took] for share in (0.5, 0.95))
-                    millis = (round(p50[0], 3), round(p50[1], 3), round(p95[0], 3), round(p95[1], 3))
-                    found.append(Figure(version, database.tier, name, *millis, round(p95[0] / p95[1], 2)))
+            every = _statements(version, database.tier)
+            took: dict[str, list[tuple[float, ...]]] = {name: [] for name in every}
+            sat = True
+            for start in range(0, turns, TURNS):
+                roles = {"app": database.app_role, "worker": worker_role, "free": database.user, "again": database.user}
+                with pinned.to_one_core() as core, ExitStack() as stack:
+                    by = {r: stack.enter_context(_connect(database, role, path)) for r, role in roles.items()}
+                    sat = core.pin(by.values()) and sat
+                    samples = by["free"].execute(SAMPLES[database.tier].encode()).fetchall()
+                    for name in every:
+                        bound = by["worker" if database.tier == "queue" and name in WORKERS else "app"]
+                        sides = {"bound": bound, "free": by["free"], "again": by["again"]}
+                        chosen = random.Random(f"{seed} {start}")  # which rows are asked for, the same for all sides
+                        texts = (every.get(BEFORE.get(name, ""), []), every[name])
+                        counted = min(TURNS, turns - start)
+                        all_turns = [_turn(sides, texts, _values(chosen, samples, new=name in NEW)) for _ in range(counted + COLD)]
+                        took[name] += all_turns[COLD:]
+            found += [_figure(version, database.tier, name, took[name], sat) for name in every]
     return found
+
+
+def _figure(release: str, tier: str, name: str, took: list[tuple[float, ...]], is_pinned: bool) -> Figure:  # noqa: FBT001
+    sides = [sorted(side) for side in zip(*took, strict=True)]
+    p50, p95 = ([side[int(len(side) * share)] * 1000 for side in sides] for share in (0.5, 0.95))
+    millis = (round(p50[0], 3), round(p50[1], 3), round(p95[0], 3), round(p95[1], 3))
+    ratio = round(p95[0] / p95[1], 3)
+    return Figure(release, tier, name, *millis, round(p50[0] / p50[1], 3), ratio, round(p95[2] / p95[1], 3), ratio <= LIMIT, is_pinned)
 
 
 def _connect(database: Database, role: str, path: str) -> psycopg.Connection[dict[str, Any]]:
@@ -102,14 +122,17 @@ def _statements(version: str, tier: str) -> dict[str, list[bytes]]:
 Texts = tuple[list[bytes], list[bytes]]
 
 
-def _turn(bound: Any, free: Any, statements: Texts, values: dict[str, Any], *, odd: bool) -> tuple[float, float]:
-    first, second = ((free, bound) if odd else (bound, free))
-    took = {id(side): _once(side, statements, values, hidden=side is free) for side in (first, second)}
-    return took[id(bound)], took[id(free)]
+def _turn(sides: dict[str, Any], statements: Texts, values: dict[str, Any]) -> tuple[float, ...]:
+    """Return the seconds of each side, in the order of SIDES; they were asked in any order."""
+    order = random.sample(SIDES, len(SIDES))
+    took = {side: _once(sides[side], statements, values, hidden=side != "bound") for side in order}
+    return tuple(took[side] for side in SIDES)
 
 
 def _once(connection: Any, statements: Texts, values: dict[str, Any], *, hidden: bool) -> float:
-    with connection.transaction(force_rollback=True):
+    # Past psycopg, which forgets its prepared statements at a rollback: the application commits, and has its plans ready.
+    connection.pgconn.exec_(b"BEGIN")
+    try:
         connection.execute(TENANT, values)
         for statement in statements[0]:
             connection.execute(statement, values)
@@ -120,6 +143,8 @@ def _once(connection: Any, statements: Texts, values: dict[str, Any], *, hidden:
             if cursor.description:
                 cursor.fetchall()
         return time.perf_counter() - started
+    finally:
+        connection.pgconn.exec_(b"ROLLBACK")
 
 
 def _values(chosen: random.Random, samples: list[dict[str, Any]], *, new: bool) -> dict[str, Any]:
@@ -163,8 +188,9 @@ def show(figures: Sequence[Figure], *, as_json: bool = False) -> None:
         print(json.dumps([asdict(f) for f in figures], indent=1))
         return
     for f in figures:
-        print(f"{f.release} {f.tier:8}{f.name:24} p50 {f.p50_bound_ms:8.3f} / {f.p50_free_ms:8.3f} ms"
-              f"  p95 {f.p95_bound_ms:8.3f} / {f.p95_free_ms:8.3f} ms  {f.ratio:5.2f}x")  # fmt: skip
+        print(f"{f.release} {f.tier:8}{f.name:24} p50 {f.p50_bound_ms:8.3f} / {f.p50_free_ms:8.3f} ms {f.p50_ratio:5.2f}x"
+              f"  p95 {f.p95_bound_ms:8.3f} / {f.p95_free_ms:8.3f} ms {f.ratio:5.2f}x"
+              f"  noise {f.noise:5.2f}x{'' if f.pinned else '  not on one core'}")  # fmt: skip
 
 
 if __name__ == "__main__":
