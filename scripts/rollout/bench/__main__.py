@@ -48,11 +48,14 @@ figures, one object a tool and size (null: the tool has no such thing)
 """
 AUDIT = """
 Repeats each tier's own write transaction in four databases in turn: without the audit trail (off), without it (again), with it
-(on), and chained row by row (chained: what was not chosen). median_ratio, mean_ratio (of the quickest 95 %): to off. That of
-`again` is the noise floor: when it is not near 1, no other figure of the run is worth quoting. pinned: each client and its backends
-were on one core, which no ratio means much without. within_limit: whether the median's ratio is at most the limit of the decision
-(runbooks/decisions/0012-audit-chain.md), which no exit status depends on. Then the log is sealed and verified, rows a second;
-log_verdict is what that said, and exit 1 when it is not `pass`.
+(on), and chained row by row (chained: what was not chosen).
+
+  median_ratio, mean_ratio  to off (the mean: of the quickest 95 %). That of `again` is the noise floor: when it is not near 1,
+                            no other figure of the run is worth quoting
+  pinned                    each client was on one core with its backends, without which two equal databases differ by a third
+  limit, within_limit       of the decision (runbooks/decisions/0012-audit-chain.md), and whether the median's ratio is; no exit
+                            status depends on it
+  log_verdict               the log is then sealed and verified, rows a second: what that said; exit 1 when it is not `pass`
 
 --requests asks the application itself instead, one client at a time, by the request that writes to each tier.
 """

@@ -28,7 +28,7 @@ class Core:
 
     def pin(self, connections: Iterable[Connection]) -> bool:
         """Pin the backends of connections; tell whether that was done. It is not where one is no process of this machine."""
-        return all([self.number is not None and _is_here(one) and self.pin_process(one.info.backend_pid) for one in connections])
+        return all(self.number is not None and _is_here(one) and self.pin_process(one.info.backend_pid) for one in connections)
 
     def pin_process(self, pid: int) -> bool:
         """Pin a process that is known to be ours; tell whether that was done."""

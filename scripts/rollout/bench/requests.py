@@ -58,16 +58,16 @@ def run(options: Options) -> list[dict[str, Any]]:
     chosen = programs.choose(options.folder, repack=False, install=False)
     with running(chosen, options.directory, NEEDED_BYTES) as server, ExitStack() as stack:
         trails.roles(server)
-        for tier in TIERS:
-            stack.enter_context(trails.made(server, tier, VARIANTS))
+        for each in TIERS:
+            stack.enter_context(trails.made(server, each, VARIANTS))
         build("v1", server.folder / "release")
-        is_pinned = all([_round(server, took, options.seconds * len(options.tiers) / ROUNDS) for _ in range(ROUNDS)])
+        rounds = [_round(server, took, options.seconds * len(options.tiers) / ROUNDS) for _ in range(ROUNDS)]
     found = []
     for tier, spent in took.items():
         median = {variant: statistics.median(spent[variant]) for variant in VARIANTS}
         ratio = {variant: round(median[variant] / median[OFF], 3) for variant in (AGAIN, ON)}
         found.append({
-            "tier": tier, "request": f"POST {ASKED[tier][0]}", "pinned": is_pinned, "requests": len(spent[OFF]),
+            "tier": tier, "request": f"POST {ASKED[tier][0]}", "pinned": all(rounds), "requests": len(spent[OFF]),
             "median_ms": {variant: round(ms, 3) for variant, ms in median.items()}, "median_ratio": ratio,
             "limit": LIMIT, "within_limit": ratio[ON] <= LIMIT, "load_average_1m": round(os.getloadavg()[0], 2),
         })  # fmt: skip
@@ -84,7 +84,7 @@ def _round(server: Server, took: Took, seconds: float) -> bool:
                 _ask(client, tier)
         with server.connect("postgres") as superuser:
             pids = superuser.execute("SELECT pid FROM pg_stat_activity WHERE usename = %s", (APPLICATION,)).fetchall()
-        is_pinned = all([core.pin_process(pid) for (pid,) in pids])
+        is_pinned = all(core.pin_process(pid) for (pid,) in pids)
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             for tier in took:
@@ -113,7 +113,7 @@ def _ask(client: HTTPConnection, tier: str) -> float:
 def _application(server: Server, variant: str) -> Iterator[HTTPConnection]:
     """Run the application over the databases of a variant; yield a connection to it once it answers."""
     port = ports.choose([variant])[variant]
-    dsns = {tier: server.conninfo(f"{tier}_{variant}", APPLICATION) for tier in TIERS}
+    dsns: dict[str, str] = {tier: server.conninfo(f"{tier}_{variant}", APPLICATION) for tier in TIERS}
     # Nothing that is asked here asks Redis, and no worker works.
     told = {"HOST": "127.0.0.1", "PORT": str(port), "COLOUR": "blue", "REDIS_URL": "redis://127.0.0.1:1/0", "GRACE_SECONDS": "0"}
     told |= {f"{name.upper()}_DSN": dsn for name, dsn in {**dsns, "worker": dsns["queue"]}.items()}

@@ -65,6 +65,7 @@ class Figure:
     p95_bound_ms: float
     p95_free_ms: float
     p50_ratio: float
+    p50_noise: float
     ratio: float
     noise: float
     within_limit: bool
@@ -75,34 +76,44 @@ def measure(databases: Sequence[Database], worker_role: str, turns: int, seed: i
     """Return a figure for each statement of both releases; one database a tier, with row security on."""
     found = []
     for database in databases:
-        for version, path in VERSIONS.items():
-            every = _statements(version, database.tier)
-            took: dict[str, list[tuple[float, ...]]] = {name: [] for name in every}
-            sat = True
-            for start in range(0, turns, TURNS):
-                roles = {"app": database.app_role, "worker": worker_role, "free": database.user, "again": database.user}
-                with pinned.to_one_core() as core, ExitStack() as stack:
-                    by = {r: stack.enter_context(_connect(database, role, path)) for r, role in roles.items()}
-                    sat = core.pin(by.values()) and sat
-                    samples = by["free"].execute(SAMPLES[database.tier].encode()).fetchall()
-                    for name in every:
-                        bound = by["worker" if database.tier == "queue" and name in WORKERS else "app"]
-                        sides = {"bound": bound, "free": by["free"], "again": by["again"]}
-                        chosen = random.Random(f"{seed} {start}")  # which rows are asked for, the same for all sides
-                        texts = (every.get(BEFORE.get(name, ""), []), every[name])
-                        counted = min(TURNS, turns - start)
-                        all_turns = [_turn(sides, texts, _values(chosen, samples, new=name in NEW)) for _ in range(counted + COLD)]
-                        took[name] += all_turns[COLD:]
-            found += [_figure(version, database.tier, name, took[name], sat) for name in every]
+        for version in VERSIONS:
+            took: dict[str, list[tuple[float, ...]]] = {}
+            with_core = [
+                _some(database, worker_role, version, took, min(TURNS, turns - start), f"{seed} {start}")
+                for start in range(0, turns, TURNS)
+            ]
+            where = (version, str(database.tier))
+            found += [_figure((*where, name), took[name], is_pinned=all(with_core)) for name in took]
     return found
 
 
-def _figure(release: str, tier: str, name: str, took: list[tuple[float, ...]], is_pinned: bool) -> Figure:  # noqa: FBT001
+def _some(
+    database: Database, worker_role: str, version: str, took: dict[str, list[tuple[float, ...]]], turns: int, seed: str
+) -> bool:
+    """Add some turns of each statement, over one set of backends, to `took`; tell whether all were on one core."""
+    every = _statements(version, database.tier)
+    roles = {"app": database.app_role, "worker": worker_role, "free": database.user, "again": database.user}
+    with pinned.to_one_core() as core, ExitStack() as stack:
+        by = {r: stack.enter_context(_connect(database, role, VERSIONS[version])) for r, role in roles.items()}
+        is_pinned = core.pin(by.values())
+        samples = by["free"].execute(SAMPLES[database.tier].encode()).fetchall()
+        for name, texts in every.items():
+            bound = by["worker" if database.tier == "queue" and name in WORKERS else "app"]
+            sides = {"bound": bound, "free": by["free"], "again": by["again"]}
+            statements = (every.get(BEFORE.get(name, ""), []), texts)
+            chosen = random.Random(seed)  # which rows are asked for, the same for all sides
+            each = [_turn(sides, statements, _values(chosen, samples, new=name in NEW)) for _ in range(turns + COLD)]
+            took.setdefault(name, []).extend(each[COLD:])
+    return is_pinned
+
+
+def _figure(where: tuple[str, str, str], took: list[tuple[float, ...]], *, is_pinned: bool) -> Figure:
     sides = [sorted(side) for side in zip(*took, strict=True)]
-    p50, p95 = ([side[int(len(side) * share)] * 1000 for side in sides] for share in (0.5, 0.95))
-    millis = (round(p50[0], 3), round(p50[1], 3), round(p95[0], 3), round(p95[1], 3))
-    ratio = round(p95[0] / p95[1], 3)
-    return Figure(release, tier, name, *millis, round(p50[0] / p50[1], 3), ratio, round(p95[2] / p95[1], 3), ratio <= LIMIT, is_pinned)
+    p50, p95 = ([round(side[int(len(side) * share)] * 1000, 3) for side in sides] for share in (0.5, 0.95))
+    return Figure(
+        *where, p50[0], p50[1], p95[0], p95[1], round(p50[0] / p50[1], 2), round(p50[2] / p50[1], 2), round(p95[0] / p95[1], 2),
+        round(p95[2] / p95[1], 2), p95[0] / p95[1] <= LIMIT, is_pinned,
+    )  # fmt: skip
 
 
 def _connect(database: Database, role: str, path: str) -> psycopg.Connection[dict[str, Any]]:
@@ -187,10 +198,12 @@ def show(figures: Sequence[Figure], *, as_json: bool = False) -> None:
     if as_json:
         print(json.dumps([asdict(f) for f in figures], indent=1))
         return
+    print("bound / free: their ratio (that of the two owners)")
     for f in figures:
-        print(f"{f.release} {f.tier:8}{f.name:24} p50 {f.p50_bound_ms:8.3f} / {f.p50_free_ms:8.3f} ms {f.p50_ratio:5.2f}x"
-              f"  p95 {f.p95_bound_ms:8.3f} / {f.p95_free_ms:8.3f} ms {f.ratio:5.2f}x"
-              f"  noise {f.noise:5.2f}x{'' if f.pinned else '  not on one core'}")  # fmt: skip
+        print(f"{f.release} {f.tier:8}{f.name:24}"
+              f" p50 {f.p50_bound_ms:7.3f} / {f.p50_free_ms:7.3f} ms {f.p50_ratio:5.2f}x ({f.p50_noise:.2f})"
+              f"  p95 {f.p95_bound_ms:7.3f} / {f.p95_free_ms:7.3f} ms {f.ratio:5.2f}x ({f.noise:.2f})"
+              f"{'' if f.pinned else '  not on one core'}")  # fmt: skip
 
 
 if __name__ == "__main__":

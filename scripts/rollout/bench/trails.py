@@ -41,7 +41,7 @@ def roles(server: Server) -> None:
 
 @contextmanager
 def made(server: Server, tier: Tier, variants: Sequence[str]) -> Iterator[Connection]:
-    """Make a tier's databases as found, `<tier>_<variant>`, with their trails; drop them at the end. Yield a connection to that of ON."""
+    """Make a tier's databases, `<tier>_<variant>`, as found but for their trails; yield a connection to that of ON."""
     change = next(c for c in changes.plan(tier) if c.name == CHANGE)
     with ExitStack() as stack:
         connections = {}

@@ -1,4 +1,4 @@
-"""The product's own write transactions, tier by tier, with the statements of the release before the rollout: the tables are as found."""
+"""The product's own write transactions by tier, in the words of the release before the rollout: its tables are as found."""
 
 from __future__ import annotations
 
