@@ -28,9 +28,9 @@ from rollout.bench import pinned, programs, trails
 from rollout.bench.audit import LIMIT, NEEDED_BYTES, Options
 from rollout.bench.server import Server, running
 from rollout.bench.trails import AGAIN, APPLICATION, OFF, ON
+from rollout.children import die_with_parent
 from rollout.environment import TIERS
 from rollout.errors import Failed
-from rollout.road.command import die_with_parent
 from rollout.sandbox import ports
 
 VARIANTS = (OFF, AGAIN, ON)
