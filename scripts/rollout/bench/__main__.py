@@ -129,7 +129,7 @@ def _arguments() -> argparse.Namespace:
     two.add_argument("--clients", default="1,8", type=_counts, help="at a time, comma separated, each measured (default 1,8)")
     two.add_argument("--seconds", default=20.0, type=_positive, help="for each tier and number of clients (default 20)")
     asked = two.add_mutually_exclusive_group()
-    asked.add_argument("--requests", action="store_true", help="requests to the application, of one client, instead of transactions")
+    asked.add_argument("--requests", action="store_true", help="requests of one client to the application, instead")
     asked.add_argument("--unflushed", action="store_true", help="do not wait for the disk: what the processor alone pays")
     two.add_argument("--bin", type=_folder, metavar="DIR", help="server programs (default: 18)")
     two.add_argument("--directory", type=_folder, metavar="DIR", help="where the server's folder is made (default: as mktemp)")
