@@ -67,7 +67,7 @@ def test_the_servers_own_rdb_is_stored_and_proven(
     )
     assert taken.keyspace.keys == client(live).dbsize() + 2
     assert taken.keyspace.types["0/stream"] == 1 and taken.keyspace.types["3/string"] == 1
-    verified = snapshots.verify_redis(taken, servers.store)
+    verified = snapshots.prove_redis(taken, servers.store)
     assert verified.equal and verified.rows == taken.keyspace.keys, verified.differences
     assert client(live).config_get("repl-diskless-sync-delay") == {"repl-diskless-sync-delay": "5"}
     assert not [
@@ -113,7 +113,7 @@ def test_key_by_key_where_replication_is_refused(servers: RedisServers, live: en
         snapshots.take_redis(managed, servers.store, snapshots.new_prefix(), way="rdb")
     record = snapshots.take_redis(managed, servers.store, snapshots.new_prefix())
     assert (record.form, record.consistency) == ("records", "per key") and "NOPERM" in record.why_records
-    assert snapshots.verify_redis(record, servers.store).equal
+    assert snapshots.prove_redis(record, servers.store).equal
     target = servers.start()
     client(target).set("junk", "x")
     snapshots.restore_redis(record, servers.store, target)
@@ -194,7 +194,7 @@ def test_damaged_object_is_found(servers: RedisServers, taken: RedisSnapshot, da
         with pytest.raises(Failed):
             snapshots.restore_redis(broken, servers.store, target)
         with pytest.raises(Failed):
-            snapshots.verify_redis(broken, servers.store)
+            snapshots.prove_redis(broken, servers.store)
     assert client(target).keys() == [b"mine"]
 
 
