@@ -64,12 +64,20 @@ class Database(_Strict):
 
 
 class Redis(_Strict):
-    """One Redis (or Valkey) server."""
+    """One Redis (or Valkey) server, or any node of a cluster.
+
+    `passfile` holds the password of `user` (None: the default user) and nothing else. `tls_ca`: the file of the
+    authorities to trust (None: the system's); without `tls` nothing is encrypted.
+    """
 
     host: str
     host_set: HostSet
     address: str
     port: int
+    user: str | None = None
+    passfile: str | None = None
+    tls: bool = False
+    tls_ca: str | None = None
 
 
 class Application(_Strict):

@@ -16,7 +16,7 @@ from rollout.environment import TIERS, Application, Database, Environment, Redis
 from rollout.errors import BadInput
 from rollout.haproxy import Client
 from rollout.objectstore import ObjectStore
-from rollout.snapshots.redis_helper import connect as connect_redis
+from rollout.snapshots.redis.client import connect as connect_redis
 
 OLDEST_POSTGRES = 150000
 MAINTENANCE = "postgres"

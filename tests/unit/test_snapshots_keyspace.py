@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout.snapshots.records import KeyBucket, Keyspace
-from rollout.snapshots.redis_keyspace import DAY_MS, FAR_MS, MINUTE_MS, NEVER, bucket, differences
+from rollout.snapshots.redis.keyspace import DAY_MS, FAR_MS, MINUTE_MS, NEVER, bucket, differences
 
 NOW = 1_700_000_000_000
 

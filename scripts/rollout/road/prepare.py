@@ -65,10 +65,12 @@ def snapshot_redis(context: Context, host: str) -> Facts:
         context.store,
         context.fact("snapshot.prefix"),
         _progress(context, "snapshot", host),
+        marker=snapshots.marker_name(context.fact("snapshot.prefix")),
+        keep_days=context.environment.settings.snapshot_retention_days["queue"],
     )
     context.set_fact("snapshot.redis", taken.model_dump(mode="json"))
-    return {"bytes": taken.rdb.size, "sha256": taken.rdb.sha256, "keys": taken.keyspace.keys,
-            "say": f"{taken.keyspace.keys:,} keys, {taken.rdb.size / 2**20:.1f} MiB, sha256 {taken.rdb.sha256[:12]}"}
+    return {"bytes": taken.content.size, "sha256": taken.content.sha256, "keys": taken.keyspace.keys,
+            "say": f"{taken.keyspace.keys:,} keys, {taken.content.size / 2**20:.1f} MiB, sha256 {taken.content.sha256[:12]}"}
 
 
 @step("commit_snapshot")

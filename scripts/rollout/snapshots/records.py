@@ -149,12 +149,14 @@ class KeyBucket(_Record):
 
 
 class Keyspace(_Record):
-    """The content of a Redis: buckets by `<db>/<start of the span in ms since 1970, or never>`, and its functions."""
+    """The content of a Redis: buckets by `<db>/<start of the span in ms since 1970, or never>`, its functions, and how
+    many keys that never expire each type has, by `<db>/<type>`."""
 
     reference_ms: int
     read_until_ms: int
     buckets: dict[str, KeyBucket]
     functions: str
+    types: dict[str, int] = {}
 
     @property
     def keys(self) -> int:
@@ -162,8 +164,21 @@ class Keyspace(_Record):
         return sum(bucket.keys for bucket in self.buckets.values())
 
 
+class Slots(_Record):
+    """A span of a cluster's hash slots, both ends included."""
+
+    first: Annotated[int, Field(ge=0, le=16383)]
+    last: Annotated[int, Field(ge=0, le=16383)]
+
+
 class RedisSnapshot(_Record):
-    """A Redis at one instant: its RDB in the store and what a restored copy has to equal."""
+    """The content of a Redis in the store, and what a restored copy has to equal.
+
+    `form`: an `rdb` as the server itself wrote it, of one instant; or `records`, RESTORE commands of each key (zstd),
+    where every key is whole but two keys may be of different moments (`consistency`). `written_by`: product and version
+    of the server that wrote them; `rdb_version`: magic and number of its RDB or payloads. `slots`: of a cluster's
+    master. `beside`: users, settings, functions and modules, which no RDB holds.
+    """
 
     host: str
     address: str
@@ -171,13 +186,94 @@ class RedisSnapshot(_Record):
     run_id: str
     product: str
     version: str
+    rdb_version: str
     helper_version: str
-    rdb: StoredObject
+    form: Literal["rdb", "records"] = "rdb"
+    consistency: Literal["instant", "per key"] = "instant"
+    why_records: str = ""
+    content: StoredObject
+    beside: StoredObject
     keyspace: Keyspace
+    slots: list[Slots] = []
+    modules: dict[str, int] = {}
+    marker: str = ""
     acl_users: int
     left_out: list[str]
     started_at: datetime
     finished_at: datetime
+
+    def objects(self) -> list[StoredObject]:
+        """Return every object of the store that it needs."""
+        return [self.content, self.beside]
+
+
+class Swapped(_Record):
+    """What an exchange of a live Redis's content did. `replaced`: what it held before, the last one up to the instant
+    of the exchange. `paused_ms`: how long writers waited or were refused. `replicas`: of the target, which copy it
+    whole again."""
+
+    host: str
+    replaced: list[RedisSnapshot]
+    paused_ms: float
+    replicas: int
+    seconds: float
+
+
+class Exchanged(_Record):
+    """What an exchange of database numbers did. `aside`: for each database, the number under which what it held before
+    stays in the server, up to the instant of the exchange. `swap_ms`: how long the exchange itself took."""
+
+    host: str
+    replaced: RedisSnapshot
+    aside: dict[int, int]
+    keys: int
+    swap_ms: float
+    left_out: list[str] = []
+    seconds: float
+
+
+class Merged(_Record):
+    """What a merge by pattern did: keys restored that were there before and that were not, keys deleted because the
+    snapshot has none, and, in order, objects with what each of them was before."""
+
+    host: str
+    pattern: str
+    replaced: int
+    added: int
+    deleted: int
+    kept: int
+    before: list[StoredObject]
+    seconds: float
+
+
+class QueueClass(_Record):
+    """One way in which Redis and the queue database disagree: how many entries or jobs, some of them (at most 20, as
+    `<list> <id>`), the rule for them, and how many it has put right."""
+
+    found: int = 0
+    sample: list[str] = []
+    rule: str
+    done: int = 0
+
+
+class QueueConsistency(_Record):
+    """Redis lists held against the jobs of the queue database: `entries` and `jobs` looked at, and what disagreed, by
+    class. `applied` is False of a look alone."""
+
+    redis: str
+    database: str
+    entries: int
+    jobs: int
+    classes: dict[str, QueueClass]
+    applied: bool
+    quarantine: str = ""
+    started_at: datetime
+    finished_at: datetime
+
+    @property
+    def consistent(self) -> bool:
+        """Say whether every disagreement that has a rule to put it right is gone."""
+        return all(one.found == one.done or one.rule == "keep" for one in self.classes.values())
 
 
 class Manifest(_Record):
@@ -207,7 +303,10 @@ class Manifest(_Record):
 
     def objects(self) -> list[StoredObject]:
         """Return every object that this snapshot needs, in the manifest's order."""
-        return [part for database in self.databases for part in database.parts] + [one.rdb for one in self.redis]
+        return [
+            *(part for database in self.databases for part in database.parts),
+            *(part for one in self.redis for part in one.objects()),
+        ]
 
 
 class Restored(_Record):

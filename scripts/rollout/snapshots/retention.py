@@ -104,7 +104,7 @@ def _keys(store: ObjectStore, name: str, *, first: str = "") -> Iterator[str]:
 
 def _of_tier(manifest: Manifest, tier: Tier) -> list[str]:
     parts = [o.key for d in manifest.databases if d.origin.tier == tier for o in d.parts]
-    return parts + ([r.rdb.key for r in manifest.redis] if tier == REDIS_TIER else [])
+    return parts + ([o.key for r in manifest.redis for o in r.objects()] if tier == REDIS_TIER else [])
 
 
 def _note(manifest: Manifest, tier: Tier) -> str:

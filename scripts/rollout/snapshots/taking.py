@@ -12,7 +12,7 @@ from rollout.objectstore import ObjectStore
 from rollout.snapshots import manifest as manifests
 from rollout.snapshots.database import take_database
 from rollout.snapshots.records import DatabaseSnapshot, Manifest, Progress, RedisSnapshot
-from rollout.snapshots.redis_snapshot import take_redis
+from rollout.snapshots.redis.taking import take_redis
 from rollout.snapshots.retention import REDIS_TIER
 
 Show = Callable[[dict[str, Any]], None]
@@ -31,7 +31,7 @@ def take(env: Environment, store: ObjectStore, tiers: list[Tier], show: Show, *,
     servers = [one for one in env.redis if one.host_set == "live"] if REDIS_TIER in tiers else []
     with ThreadPoolExecutor(max_workers=len(databases) + len(servers)) as pool:
         of_databases = [pool.submit(_database, env, one, store, prefix, show) for one in databases]
-        of_servers = [pool.submit(_redis, one, store, prefix, show) for one in servers]
+        of_servers = [pool.submit(_redis, env, one, store, prefix, show) for one in servers]
     taken, copied = [one.result() for one in of_databases], [one.result() for one in of_servers]
     about = {"environment": env.name, "run": run, "who": who, "why": why, "marker": marker_name(prefix)}
     return manifests.commit(store, prefix, taken, copied, **about)
@@ -59,10 +59,12 @@ def _database(env: Environment, database: Database, store: ObjectStore, prefix: 
     return taken
 
 
-def _redis(server: Redis, store: ObjectStore, prefix: str, show: Show) -> RedisSnapshot:
+def _redis(env: Environment, server: Redis, store: ObjectStore, prefix: str, show: Show) -> RedisSnapshot:
     began = time.monotonic()
-    taken = take_redis(server, store, prefix, reporter("snapshot", server.host, show))
-    words = f"done: {taken.keyspace.keys:,} keys, {taken.rdb.size / 2**20:.1f} MiB"
+    say = reporter("snapshot", server.host, show)
+    keep_days = env.settings.snapshot_retention_days[REDIS_TIER]
+    taken = take_redis(server, store, prefix, say, marker=marker_name(prefix), keep_days=keep_days)
+    words = f"done: {taken.keyspace.keys:,} keys, {taken.content.size / 2**20:.1f} MiB"
     show({"step": "snapshot", "host": server.host, "rate": time.monotonic() - began, "text": words})
     return taken
 

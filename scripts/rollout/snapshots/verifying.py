@@ -20,7 +20,7 @@ from rollout.snapshots.database import compare_database
 from rollout.snapshots.database_restore import restore_database
 from rollout.snapshots.proof import Proof
 from rollout.snapshots.records import Comparison, DatabaseSnapshot, Manifest, RedisSnapshot, Role
-from rollout.snapshots.redis_snapshot import prove_redis
+from rollout.snapshots.redis.restoring import prove_redis
 from rollout.snapshots.scratch import Scratch
 from rollout.snapshots.taking import reporter
 

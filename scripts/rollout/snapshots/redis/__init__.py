@@ -1,0 +1,1 @@
+"""A Redis: taken, restored, exchanged, merged and compared."""
