@@ -36,7 +36,8 @@ figures, one object a tool and size (null: the tool has no such act); MB are 10^
                 bench's comparison of every table, sequence, definition and B-tree, which needs a source that nobody writes to
   peak_rss_mb   the most resident memory of the tool's processes at once, every 0.1 s, without Postgres servers and the store;
                 pages that several share count for each; peak_mb: in each act
-  stored_mb, seconds, cpu_seconds (of the tool's processes), guarantee (what verify shows), options, aims (rollout only)
+  cpu_seconds   of the tool's processes, a throw-away server's included, without the server and the store
+  stored_mb, seconds, guarantee (what verify shows), options, findings (of verify), aims (rollout only)
   load_average_1m  of the machine before and after: figures of a machine that others keep busy are theirs as well
 """
 

@@ -47,20 +47,16 @@ def measured(tool: str, gigabytes: float, size: int, did: Did, compared: Compare
     acts = {name: act for name in ("snapshot", "restore", "verify") if (act := getattr(did, name)) is not None}
     seconds = {name: round(act.seconds, 3) for name, act in acts.items()}
     seconds |= {"compare_source": round(compared.source_seconds, 3), "compare_copy": round(compared.copy_seconds, 3)}
-    # Whoever does not restore and compare by itself gets there by a restore and the bench's comparison.
-    proof = did.verify.seconds if did.verify is not None and did.proven else (
-        compared.source_seconds + did.restore.seconds + compared.copy_seconds
-    )  # fmt: skip
-    proven_seconds = did.snapshot.seconds + proof
+    proven_seconds = _until_proven(did, compared)
     return {
         "tool": tool, "gigabytes": gigabytes, "snapshot_mb_s": _rate(size, did.snapshot),
         "restore_mb_s": _rate(size, did.restore), "verify_mb_s": _rate(size, did.verify),
         "peak_rss_mb": rounded(max(act.peak_bytes for act in acts.values()) / MB), "proven": did.proven,
-        "proven_mb_s": None if compared.differences else rounded(size / MB / proven_seconds),
+        "proven_mb_s": None if proven_seconds is None else rounded(size / MB / proven_seconds),
         "database_bytes": size, "stored_mb": rounded(stored / MB), "restored_equal": not compared.differences,
         "differences": compared.differences[:FINDINGS_MAX], "findings": did.findings[:FINDINGS_MAX],
         "guarantee": did.guarantee, "options": did.options, "versions": did.versions,
-        "seconds": {**seconds, "until_proven": round(proven_seconds, 3)},
+        "seconds": {**seconds, "until_proven": rounded(proven_seconds)},
         "cpu_seconds": {name: round(act.cpu_seconds, 3) for name, act in acts.items()},
         "peak_mb": {name: rounded(act.peak_bytes / MB) for name, act in acts.items()},
     }  # fmt: skip
@@ -104,7 +100,9 @@ def line(o: Object) -> str:
         return f"  {o['tool']}: failed: {o['not_measured']}"
     verify = "" if o["verify_mb_s"] is None else f", verify {o['seconds']['verify']:.1f} s"
     words = f"snapshot {o['seconds']['snapshot']:.1f} s, restore {o['seconds']['restore']:.1f} s{verify}"
-    return f"  {o['tool']}: {words}; until proven {o['seconds']['until_proven']:.1f} s; peak {o['peak_rss_mb']:.0f} MB"
+    until = o["seconds"]["until_proven"]
+    proof = "NOT proven" if until is None else f"until proven {until:.1f} s"
+    return f"  {o['tool']}: {words}; {proof}; peak {o['peak_rss_mb']:.0f} MB"
 
 
 def show(objects: list[Object], console: Console) -> None:
@@ -122,6 +120,18 @@ def show(objects: list[Object], console: Console) -> None:
         sign = "at most" if aim["at_most"] else "at least"
         words = f"{WORDS[aim['reached']]:<12}  {aim['aim']}, {aim['gigabytes']:g} GB: {_figure(aim['measured'])}"
         console.print(Text(f"{words} ({sign} {_figure(aim['limit'])})", style="red" if aim["reached"] is False else ""))
+
+
+def _until_proven(did: Did, compared: Compared) -> float | None:
+    """Return the seconds from the start of a snapshot to knowing that it restores, None when it does not.
+
+    Whoever does not restore and compare by itself gets there by a restore and the bench's comparison.
+    """
+    if compared.differences or did.proven is False:
+        return None
+    if did.proven and did.verify is not None:
+        return did.snapshot.seconds + did.verify.seconds
+    return did.snapshot.seconds + compared.source_seconds + did.restore.seconds + compared.copy_seconds
 
 
 def _aim(words: str, o: Object, figure: str, limit: float | None, *, at_most: bool) -> Object:

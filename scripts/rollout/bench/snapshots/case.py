@@ -51,7 +51,8 @@ class Case:
 
 @dataclass(frozen=True)
 class Did:
-    """The acts of a tool; None: it has no such act. `proven`: whether its own verification restored and compared it, and passed.
+    """The acts of a tool; None: it has no such act. `proven`: whether its own verification, which restores
+    and compares, passed; None where it does no such thing.
 
     `guarantee`: what its verification shows; `findings`: what that found wrong; `options`: what it was told beyond its defaults.
     """
@@ -59,7 +60,7 @@ class Did:
     snapshot: Act
     restore: Act
     verify: Act | None
-    proven: bool
+    proven: bool | None
     guarantee: str
     findings: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)

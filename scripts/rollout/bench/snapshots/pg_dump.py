@@ -59,7 +59,7 @@ def measure(case: Case, aws: Path, level: int | None) -> Did:
     case.restored(case.target)
     case.server.drop(RESTORED)
     return Did(
-        taken, restored, None, proven=False, guarantee=GUARANTEE,
+        taken, restored, None, proven=None, guarantee=GUARANTEE,
         options={"jobs": JOBS, "compress": "gzip:6 (default)" if level is None else f"gzip:{level}"},
         versions={"pg_dump": programs.version(dump), "aws": programs.version(aws)},
     )  # fmt: skip

@@ -80,7 +80,7 @@ def measure(case: Case, program: Path, idle_command: str) -> Did:
         case.restored(database(server, SOURCE, started.port, started.passfile))
     case.calm()
     return Did(
-        taken, restored, run([*told, "verify"]), proven=False, guarantee=GUARANTEE,
+        taken, restored, run([*told, "verify"]), proven=None, guarantee=GUARANTEE,
         options={"process-max": JOBS, "start-fast": "y", **COMPRESSION},
         versions={"pgbackrest": programs.version(program, "version")},
     )  # fmt: skip
