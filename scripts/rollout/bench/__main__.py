@@ -1,6 +1,7 @@
-"""The bench as a command: scripts/bench change, scripts/bench audit.
+"""The bench as a command: scripts/bench change, scripts/bench audit, scripts/bench snapshot.
 
-Exit codes: 0 measured, and ours failed and lost nothing; 1 something did, or a tool failed; 2 bad input; 130 interrupted.
+Exit codes: 0 measured, and ours failed and lost nothing, or was proven; 1 something did or was not, or a tool
+failed; 2 bad input; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import json
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from rollout.bench import audit, change, report, requests, result
+from rollout.bench import audit, change, report, requests, result, snapshot_command
+from rollout.bench.arguments import file, folder, positive, some_of
 from rollout.environment import TIERS, Tier
 from rollout.errors import RolloutError
 
@@ -69,6 +72,8 @@ def main() -> int:
     try:
         if given.command == "audit":
             return _audit(given, lambda words: tells.print(words, markup=False))
+        if given.command == "snapshot":
+            return snapshot_command.run(given, lambda words: tells.print(words, markup=False))
         objects = change.run(change.Options(
             rows=given.rows, tools=given.tools, seconds=given.seconds, rate=given.rate, connections=given.connections,
             seed=given.seed, folder=given.bin, directory=given.directory, install=not given.no_install,
@@ -112,28 +117,30 @@ def _arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     one.add_argument("--rows", default=ROWS, type=_sizes, help=f"sizes of the table, comma separated (default {ROWS})")
-    one.add_argument("--tools", default=",".join(change.TOOLS), type=_tools, help="which, comma separated (default: all)")
-    one.add_argument("--seconds", default=20.0, type=_positive, help="of the baseline; other phases follow it (default 20)")
-    one.add_argument("--rate", default=200.0, type=_positive, help="statements a second (default 200)")
+    tools = partial(some_of, change.TOOLS)
+    one.add_argument("--tools", default=",".join(change.TOOLS), type=tools, help="which, comma separated (default: all)")
+    one.add_argument("--seconds", default=20.0, type=positive, help="of the baseline; other phases follow it (default 20)")
+    one.add_argument("--rate", default=200.0, type=positive, help="statements a second (default 200)")
     one.add_argument("--connections", default=8, type=int, choices=range(1, 41), metavar="1..40", help="of the load (8)")
     one.add_argument("--seed", default=1, type=int, help="of the load (default 1)")
-    one.add_argument("--bin", type=_folder, metavar="DIR", help="server programs (default: Debian's 15 with pg_repack, else 18)")
-    one.add_argument("--directory", type=_folder, metavar="DIR", help="where the server's folder is made (default: as mktemp)")
+    one.add_argument("--bin", type=folder, metavar="DIR", help="server programs (default: Debian's 15 with pg_repack, else 18)")
+    one.add_argument("--directory", type=folder, metavar="DIR", help="where the server's folder is made (default: as mktemp)")
     one.add_argument("--no-install", action="store_true", help="do not install pg_repack when it is missing")
-    one.add_argument("--json", type=_file, metavar="FILE", help="write the objects there, as a list, instead of a table")
+    one.add_argument("--json", type=file, metavar="FILE", help="write the objects there, as a list, instead of a table")
     two = commands.add_parser(
         "audit", help="the product's writes with and without the audit trail", description=AUDIT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     two.add_argument("--tiers", default=",".join(TIERS), type=_tiers, help="which, comma separated (default: all)")
     two.add_argument("--clients", default="1,8", type=_counts, help="at a time, comma separated, each measured (default 1,8)")
-    two.add_argument("--seconds", default=20.0, type=_positive, help="for each tier and number of clients (default 20)")
     asked = two.add_mutually_exclusive_group()
     asked.add_argument("--requests", action="store_true", help="requests of one client to the application, instead")
     asked.add_argument("--unflushed", action="store_true", help="do not wait for the disk: what the processor alone pays")
-    two.add_argument("--bin", type=_folder, metavar="DIR", help="server programs (default: 18)")
-    two.add_argument("--directory", type=_folder, metavar="DIR", help="where the server's folder is made (default: as mktemp)")
-    two.add_argument("--json", type=_file, metavar="FILE", help="write the objects there, instead of printing them")
+    two.add_argument("--seconds", default=20.0, type=positive, help="for each tier and number of clients (default 20)")
+    two.add_argument("--bin", type=folder, metavar="DIR", help="server programs (default: 18)")
+    two.add_argument("--directory", type=folder, metavar="DIR", help="where the server's folder is made (default: as mktemp)")
+    two.add_argument("--json", type=file, metavar="FILE", help="write the objects there, instead of printing them")
+    snapshot_command.add(commands)
     return parser.parse_args()
 
 
@@ -145,10 +152,8 @@ def _sizes(text: str) -> list[int]:
 
 
 def _tiers(text: str) -> list[Tier]:
-    unknown = sorted(set(text.split(",")) - set(TIERS))
-    if unknown:
-        raise argparse.ArgumentTypeError(f"unknown tiers {', '.join(unknown)}; known: {', '.join(TIERS)}")
-    return [tier for tier in TIERS if tier in text.split(",")]
+    asked = some_of(TIERS, text)
+    return [tier for tier in TIERS if tier in asked]
 
 
 def _counts(text: str) -> list[int]:
@@ -156,35 +161,6 @@ def _counts(text: str) -> list[int]:
     if not all(0 < count <= 40 for count in counts):
         raise argparse.ArgumentTypeError("1 to 40 clients")
     return counts
-
-
-def _tools(text: str) -> list[str]:
-    names = [word.strip() for word in text.split(",")]
-    unknown = sorted(set(names) - set(change.TOOLS))
-    if unknown:
-        raise argparse.ArgumentTypeError(f"unknown tools {', '.join(unknown)}; known: {', '.join(change.TOOLS)}")
-    return names
-
-
-def _folder(text: str) -> Path:
-    folder = Path(text).absolute()  # servers are started elsewhere
-    if not folder.is_dir():
-        raise argparse.ArgumentTypeError(f"{folder} is no folder")
-    return folder
-
-
-def _file(text: str) -> Path:
-    file = Path(text).absolute()
-    if not file.parent.is_dir() or file.is_dir():
-        raise argparse.ArgumentTypeError(f"{file} cannot be written")  # better now than after an hour
-    return file
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError("more than 0")
-    return value
 
 
 if __name__ == "__main__":

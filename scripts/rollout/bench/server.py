@@ -41,12 +41,23 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Server:
-    """A running server. `folder` is the bench's: whatever is put there goes with it."""
+    """A running server. `folder` is the bench's: whatever is put there goes with it. `binaries`: where it runs its programs."""
 
     folder: Path
     port: int
     settings: dict[str, str]
     programs: Programs
+    binaries: Path
+
+    @property
+    def data(self) -> Path:
+        """Its data directory."""
+        return self.folder / "server" / "data"
+
+    @property
+    def socket(self) -> Path:
+        """The folder of its Unix socket, where it was given one; only its own account can enter."""
+        return self.folder / "server"
 
     @property
     def passfile(self) -> Path:
@@ -79,10 +90,13 @@ class Server:
 
 
 @contextmanager
-def running(chosen: Programs, below: Path | None, needed_bytes: int) -> Iterator[Server]:
+def running(
+    chosen: Programs, below: Path | None, needed_bytes: int, settings: dict[str, str] | None = None, *, socket: bool = False
+) -> Iterator[Server]:
     """Run a server in a folder of its own below `below` (None: the system's for temporary files); remove both at the end.
 
-    Raise BadInput when there are not `needed_bytes` free there, Failed when the server does not start.
+    `settings` add to SETTINGS; with `socket` it listens on a Unix socket as well. Raise BadInput when fewer than `needed_bytes`
+    are free there, Failed when the server does not start.
     """
     place = below or Path(tempfile.gettempdir())
     free = shutil.disk_usage(place).free
@@ -94,7 +108,7 @@ def running(chosen: Programs, below: Path | None, needed_bytes: int) -> Iterator
     folder, process = Path(tempfile.mkdtemp(prefix="rollout-bench-", dir=place)), None
     try:
         folder.chmod(0o711)
-        server, argv, drop = _prepare(chosen, folder)
+        server, argv, drop = _prepare(chosen, folder, SETTINGS | (settings or {}), socket=socket)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
@@ -108,13 +122,16 @@ def running(chosen: Programs, below: Path | None, needed_bytes: int) -> Iterator
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _prepare(chosen: Programs, folder: Path) -> tuple[Server, list[str], dict[str, Any]]:
+def _prepare(
+    chosen: Programs, folder: Path, settings: dict[str, str], *, socket: bool
+) -> tuple[Server, list[str], dict[str, Any]]:
     """Make the cluster; return the server to be, how to start it, and as whom."""
     who = account.choose()
     drop = {} if who is None else who.popen()
     binaries = programs.reachable(chosen, who, folder / "programs")
     buffers = min(1024, psutil.virtual_memory().total // 2**20 // SHARED_BUFFERS_SHARE)
-    server = Server(folder, ports.choose(["bench"])["bench"], {**SETTINGS, "shared_buffers": f"{buffers}MB"}, chosen)
+    settings = {**settings, "shared_buffers": f"{buffers}MB"}
+    server = Server(folder, ports.choose(["bench"])["bench"], settings, chosen, binaries)
     passwords = {user: secrets.token_urlsafe(24) for user in (SUPERUSER, OWNER, CLIENT)}
     server.passfile.touch(0o600)
     server.passfile.write_text("".join(f"127.0.0.1:*:*:{user}:{word}\n" for user, word in passwords.items()))
@@ -134,7 +151,8 @@ def _prepare(chosen: Programs, folder: Path) -> tuple[Server, list[str], dict[st
         reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
         raise Failed(f"initdb: {reason}", next="correct that, or name another --directory")
     options = [word for name, value in server.settings.items() for word in ("-c", f"{name}={value}")]
-    argv = [str(binaries / "postgres"), "-D", str(home / "data"), "-p", str(server.port), "-h", "127.0.0.1", "-k", ""]
+    argv = [str(binaries / "postgres"), "-D", str(home / "data"), "-p", str(server.port), "-h", "127.0.0.1"]
+    argv += ["-k", str(server.socket) if socket else ""]
     return server, argv + options, drop
 
 

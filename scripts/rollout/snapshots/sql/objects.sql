@@ -62,7 +62,9 @@ UNION ALL
 SELECT format('column %s.%I', r.identity, a.attname), concat_ws('; ',
     row_number() OVER (PARTITION BY r.oid ORDER BY a.attnum), format_type(a.atttypid, a.atttypmod),
     CASE WHEN a.attnotnull THEN 'not null' END, 'identity ' || a.attidentity::text, 'generated ' || a.attgenerated::text,
-    pg_get_expr(d.adbin, d.adrelid), a.attstorage, a.attcompression, 'statistics ' || nullif(a.attstattarget, -1), a.attoptions::text,
+    pg_get_expr(d.adbin, d.adrelid), a.attstorage, a.attcompression, 'statistics ' || nullif(a.attstattarget, -1),
+    -- Only what ALTER TABLE can set: some builds keep marks of their own here.
+    (SELECT array_agg(o ORDER BY o)::text FROM unnest(a.attoptions) AS o WHERE o ~ '^n_distinct(_inherited)?='),
     (SELECT o.collname FROM pg_catalog.pg_collation AS o WHERE o.oid = a.attcollation), col_description(r.oid, a.attnum))
 FROM relation AS r
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.oid
