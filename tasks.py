@@ -57,6 +57,6 @@ namespace.add_collection(
         receive=snapshot.receive,
     )
 )
-restores = Collection("restore", undo=restore.undo)
+restores = Collection("restore", undo=restore.undo, redis=restore.redis, queue=restore.queue)
 restores.add_task(restore.restore, name="restore", default=True)
 namespace.add_collection(restores)

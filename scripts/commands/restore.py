@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from invoke.context import Context
+from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from commands.shared import CONFIRM, DEBUG, ENV, JSON, confirmed, told
@@ -17,7 +18,7 @@ from rollout.environment import TIERS, Environment, Tier
 from rollout.errors import BadInput
 from rollout.objectstore import ObjectStore
 from rollout.recovery import moments
-from rollout.restoring import acting, bringing
+from rollout.restoring import acting, bringing, live_redis
 from rollout.snapshots import catalogue
 from rollout.snapshots.records import Manifest
 
@@ -77,6 +78,76 @@ def undo(c: Context, env: str = "sandbox", tier: str = "", why: str = "", confir
     with screen.lines() as show:
         done = acting.exchange_all(found, ObjectStore(found.object_store), pairs, show, why=why or "undo")
     _exchanged(done, lost)
+
+
+@task(
+    help={
+        "env": ENV,
+        "snapshot": ID,
+        "pattern": "only keys like this, such as 'campaign:*'; default: all of it, exchanged in one step",
+        "delete_absent": "with --pattern: keys that match and that the snapshot has not go, too",
+        "undo": "take back the last one instead",
+        "why": "the reason, for the journal",
+        "confirm": CONFIRM,
+        "debug": DEBUG,
+    }
+)
+@told
+def redis(
+    c: Context, env: str = "sandbox", snapshot: str = "", pattern: str = "", delete_absent: bool = False, undo: bool = False,
+    why: str = "", confirm: str = "", debug: bool = False,
+) -> None:  # fmt: skip
+    """Bring a snapshot into the live Redis; what was is kept."""
+    found = environment.load(env)
+    store = ObjectStore(found.object_store)
+    if bool(snapshot) == undo:
+        words = "--undo takes back the last one, whichever it was" if undo else "which snapshot?"
+        raise BadInput(words, limit="--snapshot ID, or --undo", next="invoke snapshot.list", page="runbooks/restore.md#redis")
+    if delete_absent and not pattern:
+        raise BadInput("--delete-absent goes with --pattern", next="leave it away: all of it is exchanged")
+    host = found.redis_of("live").host
+    if undo:
+        confirmed(found, confirm, f"{host} of {env} goes back to what it held before the last restore", always=True)
+        with screen.lines() as show:
+            done = live_redis.undo(found, store, show, why=why)
+        print(f"{host} holds what it held before {done.snapshot} was brought in\nrun {done.run}")
+        return
+    manifest = catalogue.find(store, snapshot)
+    what = f"keys like {pattern}" if pattern else "all keys"
+    words = f"{what} of {host} of {env} become those of {manifest.created_at:%Y-%m-%d %H:%M} UTC; what they are is kept"
+    confirmed(found, confirm, words, always=True)
+    with screen.lines() as show:
+        done = live_redis.bring(found, store, manifest, show, pattern=pattern, delete_absent=delete_absent, why=why)
+    if done.exchanged:
+        print(f"{host} holds {done.exchanged.keys:,} keys of {manifest.id}; exchanged in {done.exchanged.swap_ms:.1f} ms")
+    elif done.merged:
+        one = done.merged
+        told = f"{one.replaced:,} keys replaced, {one.added:,} added, {one.deleted:,} deleted, {one.kept:,} were so already"
+        print(f"{host}: {told}")
+    print(f"run {done.run}\nnext: invoke restore.queue  compares its jobs; invoke restore.redis --undo  goes back")
+
+
+@task(help={"env": ENV, "apply": "put it right by the rule of each class", "confirm": CONFIRM, "json": JSON, "debug": DEBUG})
+@told
+def queue(
+    c: Context, env: str = "sandbox", apply: bool = False, confirm: str = "", json: bool = False, debug: bool = False
+) -> None:
+    """Compare the jobs of Redis with the queue database's."""
+    found = environment.load(env)
+    if apply:
+        confirmed(found, confirm, f"jobs in Redis and queue of {env} are put right by the rules of runbooks/restore.md#redis")
+    with screen.lines(quiet=json) as show:
+        seen = live_redis.queue(found, ObjectStore(found.object_store), show, apply=apply)
+    if json:
+        print(seen.model_dump_json(indent=1))
+    else:
+        print(f"{seen.redis}: {seen.entries:,} entries of lists; {seen.database}: {seen.jobs:,} jobs")
+        for name, one in seen.classes.items():
+            such = f"; such as {one.sample[0]}" if one.sample else ""
+            print(f"  {name:<12} {one.found:>8,}  {one.rule}; {one.done:,} done{such}")
+    if not seen.consistent:
+        left = sum(one.found - one.done for one in seen.classes.values() if one.rule != "keep")
+        raise Exit(f"refused: {left:,} jobs disagree\nnext: invoke restore.queue --apply  see runbooks/restore.md#redis", code=1)
 
 
 def _as_of(env: Environment, store: ObjectStore, wanted: list[Tier], to: str, why: str, *, quiet: bool) -> Manifest:

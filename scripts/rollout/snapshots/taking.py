@@ -12,6 +12,8 @@ from rollout.objectstore import ObjectStore
 from rollout.snapshots import manifest as manifests
 from rollout.snapshots.database import take_database
 from rollout.snapshots.records import DatabaseSnapshot, Manifest, Progress, RedisSnapshot
+from rollout.snapshots.redis.client import asked
+from rollout.snapshots.redis.cluster import take_cluster
 from rollout.snapshots.redis.taking import take_redis
 from rollout.snapshots.retention import REDIS_TIER
 
@@ -32,7 +34,7 @@ def take(env: Environment, store: ObjectStore, tiers: list[Tier], show: Show, *,
     with ThreadPoolExecutor(max_workers=len(databases) + len(servers)) as pool:
         of_databases = [pool.submit(_database, env, one, store, prefix, show) for one in databases]
         of_servers = [pool.submit(_redis, env, one, store, prefix, show) for one in servers]
-    taken, copied = [one.result() for one in of_databases], [one.result() for one in of_servers]
+    taken, copied = [one.result() for one in of_databases], [part for one in of_servers for part in one.result()]
     about = {"environment": env.name, "run": run, "who": who, "why": why, "marker": marker_name(prefix)}
     return manifests.commit(store, prefix, taken, copied, **about)
 
@@ -59,13 +61,17 @@ def _database(env: Environment, database: Database, store: ObjectStore, prefix: 
     return taken
 
 
-def _redis(env: Environment, server: Redis, store: ObjectStore, prefix: str, show: Show) -> RedisSnapshot:
-    began = time.monotonic()
-    say = reporter("snapshot", server.host, show)
-    keep_days = env.settings.snapshot_retention_days[REDIS_TIER]
-    taken = take_redis(server, store, prefix, say, marker=marker_name(prefix), keep_days=keep_days)
-    words = f"done: {taken.keyspace.keys:,} keys, {taken.content.size / 2**20:.1f} MiB"
-    show({"step": "snapshot", "host": server.host, "rate": time.monotonic() - began, "text": words})
+def _redis(env: Environment, server: Redis, store: ObjectStore, prefix: str, show: Show) -> list[RedisSnapshot]:
+    """Take a server, or each master of the cluster that it belongs to."""
+    began, say, marker = time.monotonic(), reporter("snapshot", server.host, show), marker_name(prefix)
+    if asked(server).cluster:
+        taken = take_cluster(server, store, prefix, say, marker=marker)
+    else:
+        days = env.settings.snapshot_retention_days[REDIS_TIER]
+        taken = [take_redis(server, store, prefix, say, marker=marker, keep_days=days)]
+    for one in taken:
+        words = f"done: {one.keyspace.keys:,} keys, {one.content.size / 2**20:.1f} MiB, consistent {one.consistency}"
+        show({"step": "snapshot", "host": one.host, "rate": time.monotonic() - began, "text": words})
     return taken
 
 

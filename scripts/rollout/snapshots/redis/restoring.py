@@ -17,6 +17,7 @@ from rollout.snapshots.redis import beside, compat, guards, keyspace, logical, r
 from rollout.snapshots.redis.client import Server, asked, command, connect, put_back
 from rollout.snapshots.redis.copies import Way, of_server, of_snapshot, written_by
 from rollout.snapshots.redis.helper import Helper
+from rollout.snapshots.redis.marker import has_marker
 from rollout.snapshots.redis.programs import choose
 from rollout.snapshots.redis.sync import ReplicationRefused, wait_for_sync
 
@@ -149,7 +150,12 @@ def prove_redis(snapshot: RedisSnapshot, store: ObjectStore, progress: Progress 
     with of_snapshot(snapshot, store, here, check=False, progress=progress) as held:
         beside.get(snapshot, store)
         found = keyspace.read(held.client, snapshot.keyspace.reference_ms, progress)
-    return compared(snapshot, snapshot.host, found, started)
+        marked = not snapshot.marker or snapshot.slots or has_marker(held.client, snapshot.marker)
+    result = compared(snapshot, snapshot.host, found, started)
+    if marked:
+        return result
+    said = [*result.differences, f"the marker {snapshot.marker} is not in it"]
+    return result.model_copy(update={"differences": said, "differences_total": result.differences_total + 1})
 
 
 def compared(snapshot: RedisSnapshot, host: str, found: Keyspace, started: float) -> Comparison:
