@@ -192,8 +192,7 @@ def test_every_script_exists() -> None:
         text = path.read_text()
         for module in re.findall(r"-m (rollout[\w.]*)", text):
             source = ROOT / "scripts" / module.replace(".", "/")
-            source = source / "__main__.py" if source.is_dir() else source.with_suffix(".py")
-            text += source.read_text()
+            text += "".join(p.read_text() for p in (source.glob("*.py") if source.is_dir() else [source.with_suffix(".py")]))
         wrong += [f"{where}: {line[0]} knows no {f}" for f in line[1:] if f.startswith("--") and f not in text]
     assert not wrong, "\n".join(wrong)
 
