@@ -142,6 +142,8 @@ def refusals(connection: Connection, declaration: Declaration, table: Descriptio
 
 def _said(trigger: Trigger, to: Renamed) -> list[str]:
     """Return the renamed columns that a trigger's function says, or gets as an argument: those are text and do not follow."""
-    text = f"{trigger.source} {trigger.definition.split(' EXECUTE ', 1)[-1]}"
+    # Between the marks stand names that the function looks up and can do without: the audit trail's (audit_record.sql.j2).
+    source = re.sub(r"/\* names that may go \*/.*?/\* to here \*/", "", trigger.source or "", flags=re.DOTALL)
+    text = f"{source} {trigger.definition.split(' EXECUTE ', 1)[-1]}"
     return sorted(c for c in to.columns if re.search(rf"\b{re.escape(c)}\b", text, re.IGNORECASE))
 
