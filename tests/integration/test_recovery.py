@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -11,7 +13,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from servers import superuser
+import zstandard
+from servers import DROP, NOBODY, free_port, postgres_binaries, superuser, within
 from snapshots_servers import Servers
 
 from rollout import seed
@@ -247,3 +250,34 @@ def test_covered_never_goes_back(drill: Place) -> None:
     after = archive.read_covered(store, drill.prefix)
     assert after
     assert after.until >= before.until
+
+
+def test_bare_tools_recover_it(drill: Place) -> None:
+    """As the runbook says for whoever has no program of ours: zstd, tar, cp as restore_command, and the server."""
+    store, home = drill.servers.store, drill.servers
+    folder = home.folder / "bare"
+    (folder / "log").mkdir(parents=True)
+    (folder / "data").mkdir(mode=0o700)
+    unpack = zstandard.ZstdDecompressor
+    tar = unpack().decompressobj().decompress(store.read(drill.base.tar.key)[0])
+    subprocess.run([shutil.which("tar") or "tar", "--extract", "--directory", folder / "data"], input=tar, check=True, timeout=60)
+    for key in store.keys(f"{drill.prefix}log/"):
+        raw = unpack().decompressobj().decompress(store.read(key)[0])
+        (folder / "log" / Path(key).name.split("-")[0]).write_bytes(raw)
+    (folder / "data" / "recovery.signal").touch()
+    if DROP:
+        for path in [folder, *folder.rglob("*")]:
+            shutil.chown(path, NOBODY, NOBODY)
+    port = free_port()
+    options = {
+        "restore_command": f"cp {folder / 'log'}/%f %p", "recovery_target_time": f"{drill.accident:%Y-%m-%d %H:%M:%S.%f}+00",
+        "recovery_target_action": "promote", "hot_standby": "off", "shared_preload_libraries": "",
+    }  # fmt: skip
+    argv = [postgres_binaries() / "postgres", "-D", folder / "data", "-p", port, "-h", "127.0.0.1", "-k", ""]
+    home.spawn([*argv, *(word for name, value in options.items() for word in ("-c", f"{name}={value}"))], **DROP)
+    within(60, lambda: superuser(port).close())
+    with superuser(port, drill.live.dbname) as connection:
+        assert connection.execute("SELECT count(*) FROM public.precious").fetchone() == (1000,)
+        found = {row[0] for row in connection.execute("SELECT n FROM public.writes")}
+    assert {n for n, at in drill.written.acknowledged.items() if at <= drill.accident} <= found
+    assert not {n for n, at in drill.written.asked if at > drill.accident} & found

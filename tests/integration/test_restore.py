@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -17,7 +18,9 @@ from typing import Any
 import psycopg
 import pyrage
 import pytest
-from servers import superuser
+import zstandard
+from psycopg import sql
+from servers import postgres_binaries, superuser
 from snapshots_servers import Servers
 
 from rollout import seed, snapshots
@@ -238,3 +241,31 @@ def test_encrypted_before_it_leaves(servers: Servers, env: Environment, tmp_path
     assert made.verdict == "pass", (made.findings, made.comparisons)
     with pytest.raises(BadInput, match="identity_file"):
         verifying.verify(env, sealing, manifest, lambda _: None, by="test")
+
+
+def test_bare_tools_restore_it(servers: Servers, manifest: Manifest, tmp_path: Path) -> None:
+    """As the runbook says for whoever has no program of ours: the manifest's JSON, sha256, zstd, createdb, pg_restore."""
+    programs, port = postgres_binaries(), servers.postgres["staging"]
+    told = json.loads(servers.store.read(manifest.key)[0])["databases"][0]
+    files = {}
+    for part in told["parts"]:
+        body = servers.store.client.get_object(Bucket=servers.store.bucket, Key=servers.store.prefix + part["key"])["Body"].read()
+        assert hashlib.sha256(body).hexdigest() == part["sha256"]
+        path = tmp_path / f"{len(files)}.dump"
+        path.write_bytes(zstandard.ZstdDecompressor().decompressobj().decompress(body))
+        files[path] = part["section"]
+    with superuser(port) as connection:
+        connection.execute("CREATE DATABASE bare")
+    schema = [path for path, section in files.items() if section == "schema"]
+    data = [path for path, section in files.items() if section == "data"]
+    order = [("--section=pre-data", schema), ("--section=data", data), ("--section=post-data", schema)]
+    for section, paths in order:
+        for path in paths:
+            argv = [programs / "pg_restore", section, "--exit-on-error", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres"]
+            done = subprocess.run([*argv, "--dbname=bare", path], capture_output=True, text=True, check=False, timeout=120)
+            assert done.returncode == 0, done.stderr
+    with superuser(port, "bare") as connection:
+        for name, digest in told["contents"]["tables"].items():
+            schema_name, _, table = name.partition(".")
+            counted = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema_name, table))
+            assert connection.execute(counted).fetchone() == (digest["rows"],), name
