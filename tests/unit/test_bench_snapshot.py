@@ -61,6 +61,8 @@ def test_a_program_that_fails_says_why_and_one_that_hangs_is_ended() -> None:
     """With its last words; with its children."""
     with pytest.raises(Failed, match="exited with 3: no such thing"):
         watch.run(["/bin/sh", "-c", "echo no such thing >&2; exit 3"], ENV, deadline_seconds=10)
+    with pytest.raises(Failed, match="exited with 0: status: error"):
+        watch.run(["/bin/echo", "status: error"], ENV, deadline_seconds=10, says="status: ok")
     with pytest.raises(Failed, match="did not end"):
         watch.run(["/bin/sh", "-c", "sleep 100 & sleep 100"], ENV, deadline_seconds=0.5)
     assert watch.family(os.getpid()) == {os.getpid()}

@@ -42,12 +42,12 @@ class Act:
 
 def run(
     argv: list[str], env: Mapping[str, str], *, deadline_seconds: float, cwd: Path | str = "/", who: dict[str, Any] | None = None,
-    also: Collection[str] = (),
+    also: Collection[str] = (), says: str = "",
 ) -> Act:  # fmt: skip
     """Run a program, and return what it took; `who`: subprocess' arguments that drop to an account.
 
     `also`: names of programs below this process that belong to it though it did not start them. Raise Failed with its last words
-    when it fails or does not end in time. It does not outlive this call, nor this process.
+    when it fails, does not end in time, or does not say `says`. It does not outlive this call, nor this process.
     """
     name = Path(argv[0]).name
     with tempfile.TemporaryFile() as said:
@@ -64,9 +64,10 @@ def run(
             raise Failed(f"{name} did not end", limit=f"{deadline_seconds:,.0f} s", next="fewer --gigabytes") from None
         finally:
             _end(process)
-        if status != 0:
-            said.seek(max(0, said.seek(0, os.SEEK_END) - 4096))
-            lines = said.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        said.seek(max(0, said.seek(0, os.SEEK_END) - 4096))
+        last = said.read().decode(errors="replace")
+        if status != 0 or says not in last:
+            lines = last.strip().splitlines() or ["it said nothing"]
             raise Failed(f"{name} exited with {status}: {' / '.join(lines[-4:])}", next="read what it said")
     return Act(seconds, _cpu_seconds() - before, memory.peak_bytes)
 

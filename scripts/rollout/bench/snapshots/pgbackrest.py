@@ -25,6 +25,7 @@ GUARANTEE = (
     "checksums of every file, made when it was copied, and, where the server has them, those of every page; verify reads every"
     " file of the store again, and restores nothing"
 )
+VERIFIED = "status: ok"  # its exit status does not say it
 RECOVERY_SECONDS = 600.0
 MAJOR = 15  # the newest server that Debian's pgBackRest knows
 
@@ -80,7 +81,7 @@ def measure(case: Case, program: Path, idle_command: str) -> Did:
         case.restored(database(server, SOURCE, started.port, started.passfile))
     case.calm()
     return Did(
-        taken, restored, run([*told, "verify"]), proven=None, guarantee=GUARANTEE,
+        taken, restored, run([*told, "--output=text", "--verbose", "verify"], says=VERIFIED), proven=None, guarantee=GUARANTEE,
         options={"process-max": JOBS, "start-fast": "y", **COMPRESSION},
         versions={"pgbackrest": programs.version(program, "version")},
     )  # fmt: skip
