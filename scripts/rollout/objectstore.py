@@ -148,8 +148,8 @@ class ObjectStore:
         with self._errors(f"upload {key}", key):
             if isinstance(source, (str, Path)):
                 with open(source, "rb") as stream:
-                    return self._upload(key, sealed.seal(stream, recipient), locked)
-            return self._upload(key, sealed.seal(source, recipient), locked)
+                    return self._upload(key, stream, locked)
+            return self._upload(key, source, locked)
 
     def download(self, key: str, target: IO[bytes] | Path | str, sha256: str, *, version_id: str | None = None) -> int:
         """Fetch an object and return its size in bytes; raise Failed when its SHA-256 (hex) is not the one given.
@@ -162,9 +162,12 @@ class ObjectStore:
             return transfer.download(self.client, self.bucket, self.prefix + key, target, sha256, version_id=version_id)
 
     def _upload(self, key: str, stream: IO[bytes], retain_until: datetime | None) -> Stored:
-        return transfer.upload(
-            self.client, self.bucket, self.prefix + key, stream, name=key, retain_until=retain_until
-        )
+        read = sealed.seal(stream, self.config.recipient)
+        try:
+            return transfer.upload(self.client, self.bucket, self.prefix + key, read, name=key, retain_until=retain_until)
+        finally:
+            if read is not stream:
+                read.close()  # nothing reads from the caller's stream any more when it is the caller's again
 
     def _download_sealed(self, key: str, target: IO[bytes] | Path | str, sha256: str, version_id: str | None) -> int:
         """Fetch and decrypt; a path appears only when the bytes were right."""
@@ -180,11 +183,13 @@ class ObjectStore:
         opened = sealed.opener(key, target, self.config.identity_file)
         with self._errors(f"download {key}", key):
             try:
-                return transfer.download(
-                    self.client, self.bucket, self.prefix + key, opened, sha256, version_id=version_id
-                )
-            finally:
-                opened.close()
+                size = transfer.download(self.client, self.bucket, self.prefix + key, opened, sha256, version_id=version_id)
+            except BaseException:
+                with contextlib.suppress(Failed):  # that half of it does not decrypt is not what went wrong
+                    opened.close()
+                raise
+            opened.close()
+            return size
 
     def sweep_uploads(self, prefix: str, *, older_than_seconds: float) -> int:
         """Abort uploads that a killed process left under `prefix`, and return how many; the store keeps their parts

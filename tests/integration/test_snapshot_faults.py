@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from typing import Any
 
 import psutil
 import psycopg
+import pyrage  # type: ignore[import-untyped]
 import pytest
 from proxy import Proxy, Rule
 from servers import DROP, NOBODY, superuser, within
@@ -255,6 +257,37 @@ def test_lasting_faults_of_the_store_are_no_verdict(place: Place, hasty: ObjectS
             assert error.verdict == "inconclusive"
             if fault == "refuse":
                 place.proxy.accept()
+
+
+def test_lasting_faults_of_the_store_with_encryption(place: Place, hasty: ObjectStore) -> None:
+    """Half an encrypted object does not decrypt, but that is not what went wrong; no thread goes on. Damage is found as ever."""
+    key = pyrage.x25519.Identity.generate()
+    (secret := place.folder / "identity").touch(0o600)
+    secret.write_text(str(key))
+    names = {"recipient": str(key.to_public()), "identity_file": str(secret)}
+    direct = ObjectStore(place.direct.config.model_copy(update=names))
+    sealed = ObjectStore(place.config.model_copy(update=names))
+    taken = place.take(direct)
+    (where,) = bringing.places(place.env, direct, taken, ["oltp"])
+    with place.unharmed():
+        place.proxy.rules.append(Rule("PUT", "partNumber=2", place.proxy.unavailable, times=1000))
+        _failed(Failed, "SlowDown", lambda: place.take(sealed))
+        place.proxy.rules[:] = [Rule("GET", "data-1.dump", place.proxy.cut, after_bytes=MIB, times=1000)]
+        error = _failed(Failed, "object store did not answer", lambda: bringing.bring(sealed, taken, [where], lambda _: None))
+        assert error.verdict == "inconclusive"
+        place.proxy.rules[:] = [Rule("GET", "data-1.dump", place.proxy.cut, after_bytes=MIB, times=1000)]
+        assert _failed(Failed, "did not answer", lambda: place.verify(sealed, taken)).verdict == "inconclusive"
+        assert not [one for one in threading.enumerate() if one.name in ("seal", "open")]
+    part = next(p for p in taken.databases[0].parts if p.section == "data")
+    body = bytearray(direct.client.get_object(Bucket=direct.bucket, Key=direct.prefix + part.key)["Body"].read())
+    body[len(body) // 2] ^= 1
+    version = direct.client.put_object(Bucket=direct.bucket, Key=direct.prefix + part.key, Body=bytes(body))["VersionId"]
+    edited = taken.model_dump(mode="json")
+    for one in edited["databases"][0]["parts"]:
+        one["version_id"] = version if one["key"] == part.key else one["version_id"]
+    made = place.verify(direct, Manifest.model_validate(edited))
+    assert made.verdict == "fail"
+    assert part.key in made.findings[0]
 
 
 @pytest.mark.parametrize("hours", [-1, 1])

@@ -70,10 +70,10 @@ def _redis(env: Environment, server: Redis, store: ObjectStore, prefix: str, sho
     """Take a server, or each master of the cluster that it belongs to."""
     began, say, marker = time.monotonic(), reporter("snapshot", server.host, show), marker_name(prefix)
     try:
+        days = env.settings.snapshot_retention_days[REDIS_TIER]
         if asked(server).cluster:
-            taken = take_cluster(server, store, prefix, say, marker=marker)
+            taken = take_cluster(server, store, prefix, say, marker=marker, keep_days=days)
         else:
-            days = env.settings.snapshot_retention_days[REDIS_TIER]
             taken = [take_redis(server, store, prefix, say, marker=marker, keep_days=days)]
     except redis.RedisError as error:
         words = f"Redis {server.host} could not be copied: {str(error) or type(error).__name__}"
