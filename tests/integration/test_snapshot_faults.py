@@ -26,8 +26,9 @@ import psutil
 import psycopg
 import pyrage  # type: ignore[import-untyped]
 import pytest
+import servers
 from proxy import Proxy, Rule
-from servers import DROP, NOBODY, superuser, within
+from servers import DROP, NOBODY, Home, superuser, within
 from snapshots_servers import Servers
 
 from rollout import objectstore, seed, transfer
@@ -52,7 +53,7 @@ from rollout.snapshots.database_restore import restore_database
 from rollout.snapshots.records import Manifest
 
 MIB = 2**20
-BIG_MIB = 16  # the one table whose dump goes to the store in several parts
+BIG_MIB = 12  # the one table whose dump goes to the store in several parts
 ENDS_SECONDS = 60.0  # no fault may be waited for longer: a promise, not a measurement
 CHILD = (
     "import sys, pickle; act, config, words = pickle.load(sys.stdin.buffer);"
@@ -71,9 +72,11 @@ class Place(Servers):
     """The servers, a proxy before the store, an environment of the live oltp database, and a snapshot of it."""
 
     def __init__(self) -> None:
-        """Start everything and fill the database."""
-        super().__init__()
+        """Start what is needed, fill the database and take the snapshot."""
+        Home.__init__(self)
         try:
+            self.postgres = {"live": self._postgres("live")}
+            self.store = ObjectStore(self._seaweedfs())
             self.live = self.database("oltp")
             seed.baseline(self.live)
             with psycopg.connect(self.live.conninfo(), autocommit=True) as connection:
@@ -163,6 +166,8 @@ def place() -> Iterator[Place]:
         patch.setattr(tempfile, "tempdir", folder)
         patch.setattr(transfer, "part_bytes", lambda _: 5 * MIB)
         patch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.1)
+        # A server that is killed loses nothing for that as long as the machine runs.
+        patch.setattr(servers, "SETTINGS", (*servers.SETTINGS, "fsync=off"))
         patch.setattr(dumping, "DIVIDED_ABOVE_BYTES", MIB)
         started = Place()
         try:
@@ -275,8 +280,6 @@ def test_lasting_faults_of_the_store_with_encryption(place: Place, hasty: Object
         place.proxy.rules[:] = [Rule("GET", "data-1.dump", place.proxy.cut, after_bytes=MIB, times=1000)]
         error = _failed(Failed, "object store did not answer", lambda: bringing.bring(sealed, taken, [where], lambda _: None))
         assert error.verdict == "inconclusive"
-        place.proxy.rules[:] = [Rule("GET", "data-1.dump", place.proxy.cut, after_bytes=MIB, times=1000)]
-        assert _failed(Failed, "did not answer", lambda: place.verify(sealed, taken)).verdict == "inconclusive"
         assert not [one for one in threading.enumerate() if one.name in ("seal", "open")]
     part = next(p for p in taken.databases[0].parts if p.section == "data")
     body = bytearray(direct.client.get_object(Bucket=direct.bucket, Key=direct.prefix + part.key)["Body"].read())
@@ -406,9 +409,10 @@ if os.geteuid() == 0:  # only root may mount a small disk; a skipped test would 
     @pytest.mark.deep
     def test_the_disk_is_full_at_a_restore(place: Place) -> None:
         """The database's own disk: what was half made is dropped, and with space again the same call ends well."""
+        place.postgres["staging"] = place.postgres_server("staging")
         target = place.database("oltp", "staging").model_copy(update={"dbname": "on_a_small_disk"})
         taken = place.manifest.databases[0]
-        with _small_disk(place.folder / "disk", 28) as disk, superuser(target.port) as connection:
+        with _small_disk(place.folder / "disk", 22) as disk, superuser(target.port) as connection:
             (space := disk / "space").mkdir()
             shutil.chown(space, NOBODY, NOBODY)
             connection.execute(f"CREATE TABLESPACE small LOCATION '{space}'".encode())
@@ -427,7 +431,7 @@ if os.geteuid() == 0:  # only root may mount a small disk; a skipped test would 
     @pytest.mark.deep
     def test_the_disk_of_the_runner_is_full_at_a_verify(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
         """It says nothing against the snapshot, and the folder is gone."""
-        with place.unharmed(), _small_disk(place.folder / "tmp", 80) as disk:
+        with place.unharmed(), _small_disk(place.folder / "tmp", 68) as disk:
             monkeypatch.setattr(tempfile, "tempdir", str(disk))
             monkeypatch.setattr(database_restore, "DROP_SECONDS", 1.0)
             assert _failed(Failed, ".", lambda: place.verify(place.direct)).verdict == "inconclusive"
@@ -466,9 +470,9 @@ def test_the_runner_is_killed_at_any_time(place: Place) -> None:
     place.proxy.bytes_per_second = 16 * MIB  # so that there is a middle
     (where,) = bringing.places(place.env, place.direct, place.manifest, ["oltp"])
     try:
-        for act in ("take", "take", "bring", "bring", "verify", "verify"):
+        for act in ("take", "take", "bring", "bring", "verify"):
             known, proofs = catalogue.ids(place.direct), list(place.direct.keys(f"{place.manifest.prefix}/{proof.FOLDER}"))
-            seconds = random.uniform(0.1, 2.5)
+            seconds = random.uniform(0.1, 2.0)
             ended = _killed(place, act, [place.env, place.manifest, where], seconds)
             said = f"{act} killed after {seconds:.3f} s"
             new = [name for name in catalogue.ids(place.direct) if name not in known]
