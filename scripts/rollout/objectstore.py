@@ -68,11 +68,15 @@ class ObjectStore:
 
     @cached_property
     def locks(self) -> bool:
-        """Whether the bucket keeps objects under lock; asked once. One that does not tell is taken for one that does not."""
-        try:
-            found = self.client.get_object_lock_configuration(Bucket=self.bucket)
-        except ClientError:
-            return False
+        """Whether the bucket keeps objects under lock; asked once. One that may not or cannot tell is taken for one that does
+        not; raise Failed when the store does not work, since nothing may be stored unlocked for that."""
+        with self._errors("tell whether it locks", ""):
+            try:
+                found = self.client.get_object_lock_configuration(Bucket=self.bucket)
+            except ClientError as error:
+                if _broken(error):
+                    raise
+                return False
         return found.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled"
 
     def create(self, key: str, data: bytes) -> str:
@@ -116,11 +120,15 @@ class ObjectStore:
             self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
     def versions(self, key: str) -> int | None:
-        """Return how often an object was written or removed; None where the store does not keep that, or does not tell."""
-        try:
-            found = self.client.list_object_versions(Bucket=self.bucket, Prefix=self.prefix + key)
-        except ClientError:
-            return None
+        """Return how often an object was written or removed; None where the store does not keep that, or may not tell. Raise
+        Failed when the store does not work: what was not asked is not known to be untouched."""
+        with self._errors(f"list the versions of {key}", ""):
+            try:
+                found = self.client.list_object_versions(Bucket=self.bucket, Prefix=self.prefix + key)
+            except ClientError as error:
+                if _broken(error):
+                    raise
+                return None
         listed = [*found.get("Versions", []), *found.get("DeleteMarkers", [])]
         return sum(one.get("Key") == self.prefix + key for one in listed) or None
 
@@ -140,8 +148,8 @@ class ObjectStore:
         with self._errors(f"upload {key}", key):
             if isinstance(source, (str, Path)):
                 with open(source, "rb") as stream:
-                    return self._upload(key, sealed.seal(stream, recipient), locked)
-            return self._upload(key, sealed.seal(source, recipient), locked)
+                    return self._upload(key, stream, locked)
+            return self._upload(key, source, locked)
 
     def download(self, key: str, target: IO[bytes] | Path | str, sha256: str, *, version_id: str | None = None) -> int:
         """Fetch an object and return its size in bytes; raise Failed when its SHA-256 (hex) is not the one given.
@@ -154,9 +162,12 @@ class ObjectStore:
             return transfer.download(self.client, self.bucket, self.prefix + key, target, sha256, version_id=version_id)
 
     def _upload(self, key: str, stream: IO[bytes], retain_until: datetime | None) -> Stored:
-        return transfer.upload(
-            self.client, self.bucket, self.prefix + key, stream, name=key, retain_until=retain_until
-        )
+        read = sealed.seal(stream, self.config.recipient)
+        try:
+            return transfer.upload(self.client, self.bucket, self.prefix + key, read, name=key, retain_until=retain_until)
+        finally:
+            if read is not stream:
+                read.close()  # nothing reads from the caller's stream any more when it is the caller's again
 
     def _download_sealed(self, key: str, target: IO[bytes] | Path | str, sha256: str, version_id: str | None) -> int:
         """Fetch and decrypt; a path appears only when the bytes were right."""
@@ -172,11 +183,13 @@ class ObjectStore:
         opened = sealed.opener(key, target, self.config.identity_file)
         with self._errors(f"download {key}", key):
             try:
-                return transfer.download(
-                    self.client, self.bucket, self.prefix + key, opened, sha256, version_id=version_id
-                )
-            finally:
-                opened.close()
+                size = transfer.download(self.client, self.bucket, self.prefix + key, opened, sha256, version_id=version_id)
+            except BaseException:
+                with contextlib.suppress(Failed):  # that half of it does not decrypt is not what went wrong
+                    opened.close()
+                raise
+            opened.close()
+            return size
 
     def sweep_uploads(self, prefix: str, *, older_than_seconds: float) -> int:
         """Abort uploads that a killed process left under `prefix`, and return how many; the store keeps their parts
@@ -236,6 +249,7 @@ class ObjectStore:
                 f"the object store refused to {act}: {code} (HTTP {status})",
                 next=f"check bucket {self.bucket!r} and the rights of its credentials",
                 page=page,
+                verdict="inconclusive" if _broken(error) else "fail",
             ) from None
         except BotoCoreError as error:
             raise Failed(
@@ -243,6 +257,7 @@ class ObjectStore:
                 limit=f"{ATTEMPTS} attempts, {READ_TIMEOUT_SECONDS} s each",
                 next="see that the store is reachable, then give the same command again",
                 page=page,
+                verdict="inconclusive",
             ) from None
 
 
@@ -304,6 +319,11 @@ def _retried(act: Callable[[], Result]) -> Result:
 
 def _is_collision(error: BaseException) -> bool:
     return isinstance(error, ClientError) and _status(error) in (409, 503)
+
+
+def _broken(error: ClientError) -> bool:
+    """Tell whether the store did not do its work, as against having said no."""
+    return _status(error) >= 500 and _status(error) != 501  # 501: it has no such thing
 
 
 def _code(error: ClientError) -> str:

@@ -10,11 +10,12 @@ import hashlib
 import os
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 
 from rollout.errors import Failed
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 PARTS_MAX = 10_000
 BLOCK_BYTES = MIB
-RESUMES_MAX = 5
+RESUMES_MAX = 5  # in a row; one that brought this much begins the count anew
+PROGRESS_BYTES = 8 * MIB
 
 
 class Stored(NamedTuple):
@@ -103,7 +105,8 @@ def _upload_parts(client: S3Client, how: dict[str, Any], stream: IO[bytes], data
             on_its_way.result()
     except BaseException:
         sender.shutdown(wait=True)
-        client.abort_multipart_upload(**target, UploadId=upload_id)
+        with suppress(BotoCoreError, ClientError):  # what went wrong first is what counts; `sweep` takes the upload away
+            client.abort_multipart_upload(**target, UploadId=upload_id)
         raise
     finally:
         sender.shutdown(wait=True)
@@ -144,7 +147,7 @@ def download(
 
 
 def _fetch(client: S3Client, bucket: str, key: str, out: IO[bytes], sha256: str, version_id: str | None) -> int:
-    digest, size, resumes, etag = hashlib.sha256(), 0, 0, ""
+    digest, size, resumes, counted, etag = hashlib.sha256(), 0, 0, 0, ""
     version = {"VersionId": version_id} if version_id else {}
     while True:
         rest = {"Range": f"bytes={size}-", "IfMatch": etag} if size else {}
@@ -156,7 +159,8 @@ def _fetch(client: S3Client, bucket: str, key: str, out: IO[bytes], sha256: str,
                 digest.update(block)
                 size += len(block)
             break
-        except HTTPClientError:
+        except (HTTPClientError, IncompleteReadError):
+            resumes, counted = (resumes, counted) if size - counted < PROGRESS_BYTES else (0, size)
             resumes += 1
             if resumes > RESUMES_MAX:
                 raise
@@ -185,9 +189,19 @@ def sweep(client: S3Client, bucket: str, prefix: str, now: datetime, older_than_
             except ClientError as error:
                 if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
                     raise
-                client.abort_multipart_upload(Bucket=bucket, Key=entry["Key"], UploadId=entry["UploadId"])
-                swept += 1
+                swept += _abort(client, bucket, entry["Key"], entry["UploadId"])
     return swept
+
+
+def _abort(client: S3Client, bucket: str, key: str, upload_id: str) -> int:
+    """Abort an upload and return 1; 0 when another sweep was first."""
+    try:
+        client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload_id)
+    except ClientError as error:
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
+            raise
+        return 0
+    return 1
 
 
 def _read_full(stream: IO[bytes], size: int) -> bytes:

@@ -9,13 +9,20 @@ import pytest
 from memorystore import MemoryStore, as_store
 
 from rollout.environment import Environment
-from rollout.errors import BadInput, Failed
+from rollout.errors import BadInput, Failed, Refused
 from rollout.order import RunState
 from rollout.snapshots import catalogue, proof, retention
+from rollout.snapshots import manifest as manifests
 from rollout.snapshots.records import Comparison, Manifest
 
 DAYS = {"oltp": 90, "content": 180, "queue": 30, "olap": 365}
 SHA = "0" * 64
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner's clock is the store's."""
+    monkeypatch.setattr(manifests, "now", lambda: MemoryStore().clock)
 
 
 def _database(prefix: str, tier: str) -> dict[str, Any]:
@@ -147,3 +154,12 @@ def test_an_attempt_that_never_ended_is_swept_after_two_days() -> None:
     ((name, tier),) = _plan(store)
     assert name.startswith("2026-11-19")
     assert tier is None
+
+
+def test_another_clock_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store whose clock is a year ahead would have everything removed: it is refused."""
+    store = MemoryStore()
+    _snapshot(store, 1)
+    monkeypatch.setattr(manifests, "now", lambda: store.clock - timedelta(days=400))
+    with pytest.raises(Refused, match="ahead of the runner's"):
+        _plan(store)

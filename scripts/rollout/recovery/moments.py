@@ -37,6 +37,7 @@ def snapshot_at(
     env: Environment, store: ObjectStore, tier: Tier, target: datetime, show: Show, *, who: str, why: str = ""
 ) -> Manifest:
     """Recover the tier's servers to a moment, one after the other, snapshot them, and return the manifest."""
+    manifests.require_same_clock(store)
     prefix = manifests.new_prefix()
     taken = [_one(env, store, live, target, prefix, show) for live in env.tier(tier)]
     words = f"as of {target:%Y-%m-%d %H:%M:%S.%f}+00" + (f": {why}" if why else "")

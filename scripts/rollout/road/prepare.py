@@ -36,6 +36,7 @@ def check_everything(context: Context, host: str) -> Facts:
 @step("begin_snapshot")
 def begin_snapshot(context: Context, host: str) -> Facts:
     """Choose where this attempt's objects go."""
+    snapshots.require_same_clock(context.store)
     prefix = snapshots.new_prefix()
     context.set_fact("snapshot.prefix", prefix)
     context.set_fact("snapshot.token", context.request.token)

@@ -3,7 +3,7 @@ compared."""
 
 from rollout.snapshots.database import compare_database, take_database
 from rollout.snapshots.database_restore import restore_database
-from rollout.snapshots.manifest import commit, latest, load, new_prefix, unfinished
+from rollout.snapshots.manifest import commit, latest, load, new_prefix, require_same_clock, unfinished
 from rollout.snapshots.queue_consistency import check_queue, reconcile_queue
 from rollout.snapshots.records import (
     Comparison,
@@ -63,6 +63,7 @@ __all__ = [
     "prove_redis",
     "reconcile_queue",
     "release_redis",
+    "require_same_clock",
     "restore_beside",
     "restore_cluster",
     "restore_database",

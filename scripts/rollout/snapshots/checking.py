@@ -31,6 +31,8 @@ def check(database: Database, progress: Progress = quiet, *, jobs: int = 2) -> l
                 try:
                     connection.execute("SELECT bt_index_check(%s::regclass, true)", (name,))
                 except psycopg.Error as error:
+                    if connection.broken:
+                        raise
                     found.append(f"index {name}: {error.diag.message_primary or error}")
                 done[0] += 1
                 progress(f"check {database.host}", done[0], len(indexes))

@@ -13,6 +13,7 @@ from io import RawIOBase
 from pathlib import Path
 from typing import IO, Any
 
+from rollout.children import die_with_parent
 from rollout.errors import Failed, Refused
 
 STDERR_MAX_BYTES = 4096
@@ -54,8 +55,9 @@ class Output(RawIOBase):
         self._stderr: IO[bytes] = stderr or tempfile.TemporaryFile()  # noqa: SIM115  closed by close
         self._ours = stderr is None
         self._process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr, env=environment(), bufsize=0
-        )
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._stderr, env=environment(), bufsize=0,
+            preexec_fn=die_with_parent,  # noqa: PLW1509  (one system call)
+        )  # fmt: skip
         self.bytes_read = 0
 
     def readable(self) -> bool:
@@ -105,12 +107,14 @@ def run(argv: list[str], folder: Path, timeout_seconds: float) -> None:
                 cwd=folder,
                 timeout=timeout_seconds,
                 check=False,
+                preexec_fn=die_with_parent,
             )
         except subprocess.TimeoutExpired:
             raise Failed(
                 f"{Path(argv[0]).name} did not end",
                 limit=f"{timeout_seconds:,.0f} s",
                 next="run the same command again",
+                verdict="inconclusive",
             ) from None
         check(Path(argv[0]).name, done.returncode, stderr)
 
@@ -123,7 +127,12 @@ def check(program: str, status: int, stderr: IO[bytes]) -> None:
     stderr.seek(max(0, size - STDERR_MAX_BYTES))
     said = stderr.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
     words = next((line for line in said if "error:" in line.lower()), said[-1])
-    raise Failed(f"{program} exited with {status}: {words}", next="remove the cause, then run the same command")
+    full = any("No space left on device" in line for line in said)
+    raise Failed(
+        f"{program} exited with {status}: {words}",
+        next="free some disk there, then run the same command" if full else "remove the cause, then run the same command",
+        verdict="inconclusive" if full else "fail",
+    )
 
 
 def candidates(program: str) -> list[Path]:

@@ -18,6 +18,7 @@ from rollout.errors import Failed, Refused
 from rollout.snapshots.records import Contents, Progress, SequenceRange, TableDigest
 
 SQL = Path(__file__).parent / "sql"
+NOT_OF_THE_DATA = {"08", "53", "57", "58"}  # SQLSTATE classes: connection, resources, operator, the system
 Connection = psycopg.Connection[tuple[Any, ...]]
 _TEXT_CAST = re.compile(r"::(?:character varying(?:\(\d+\))?|text)(?:\[\])?")
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
@@ -37,18 +38,22 @@ def reading(database: Database) -> Iterator[Connection]:
         connection: Connection = psycopg.connect(database.conninfo("rollout-snapshot"), autocommit=True)
     except psycopg.OperationalError as error:
         raise Failed(
-            f"{database.host} does not answer: {str(error).strip().splitlines()[-1]}", next="invoke sandbox.status"
+            f"{database.host} does not answer: {str(error).strip().splitlines()[-1]}",
+            next="invoke sandbox.status",
+            verdict="inconclusive",
         ) from None
     with connection:
-        connection.execute(statement("session"))
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
+            connection.execute(statement("session"))
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield connection
         except psycopg.Error as error:
             raise Failed(
                 f"{database.host} could not be read: "
-                f"{error.diag.message_primary or str(error).strip()} (SQLSTATE {error.sqlstate})",
+                f"{error.diag.message_primary or (str(error).strip() or 'no answer').splitlines()[0]}"
+                f" (SQLSTATE {error.sqlstate or 'none'})",
                 next="remove the cause, then run the same command",
+                verdict="inconclusive" if (error.sqlstate or "08")[:2] in NOT_OF_THE_DATA else "fail",
             ) from error
 
 

@@ -61,7 +61,12 @@ def take_database(
                 for stream in streams:
                     stream.wait()
 
-            held = contents.read(connection, wait, progress)
+            def watch(what: str, done: int, total: int | None) -> None:
+                for stream in streams:
+                    stream.check()
+                progress(what, done, total)
+
+            held = contents.read(connection, wait, watch)
         held_seconds = time.monotonic() - started
     return DatabaseSnapshot(
         origin=origin,

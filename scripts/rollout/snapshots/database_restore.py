@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -16,10 +15,11 @@ from rollout.objectstore import ObjectStore
 from rollout.snapshots import clients, contents, label, pouring
 from rollout.snapshots.label import Label
 from rollout.snapshots.records import DatabaseSnapshot, DumpPart, Origin, Progress, Restored, quiet
-from rollout.snapshots.server import administering
+from rollout.snapshots.server import administering, inside
 from rollout.snapshots.workspace import require_space, workspace
 
 JOBS = 2
+DROP_SECONDS = 10.0
 SYSTEM = "SELECT system_identifier::text, current_setting('server_version_num')::int / 10000 FROM pg_control_system()"
 EMPTY = "SELECT count(*) FROM pg_class AS c WHERE c.oid >= 16384"
 PAGE = "runbooks/restore.md"
@@ -61,13 +61,12 @@ def restore_database(
             label.write(connection, target.dbname, Label(snapshot=name, host=_live(target, snapshot), name=target.dbname))
         try:
             left_out = _fill(snapshot, store, target, program, folder, progress, jobs)
+            with inside(target) as connection:
+                connection.execute("ANALYZE")  # a dump carries no statistics, and the rehearsal needs production's plans
         except BaseException:
             if beside:
-                with suppress(psycopg.Error, Failed), administering(target) as connection:
-                    _drop(connection, target.dbname)
+                _give_up(target)
             raise
-    with psycopg.connect(target.conninfo("rollout-restore"), autocommit=True) as connection:
-        connection.execute("ANALYZE")  # a dump carries no statistics, and the rehearsal needs the plans of production
     progress(f"restore {target.host}", 1, 1)
     return Restored(host=target.host, seconds=round(time.monotonic() - started, 3), left_out=left_out)
 
@@ -158,6 +157,23 @@ def _drop(connection: label.Connection, dbname: str) -> None:
     connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(dbname)))
 
 
+def _give_up(target: environment.Database) -> None:
+    """Drop what is half made; a server that is being restarted is waited for, one that stays away keeps it, not compared."""
+    end = time.monotonic() + DROP_SECONDS
+    while True:
+        try:
+            with administering(target) as connection:
+                _drop(connection, target.dbname)
+        except Failed:
+            if time.monotonic() > end:
+                return
+            time.sleep(0.1)
+        except psycopg.Error:
+            return
+        else:
+            return
+
+
 def _recreate(connection: label.Connection, origin: Origin, target: environment.Database) -> None:
     name = sql.Identifier(target.dbname)
     locale = {"c": "libc", "i": "icu", "b": "builtin"}[origin.locale_provider]
@@ -189,6 +205,8 @@ def _recreate(connection: label.Connection, origin: Origin, target: environment.
                 )
             )
     except psycopg.Error as error:
+        if connection.broken:
+            raise
         raise Failed(
             f"{target.host}: {target.dbname} could not be made anew: "
             f"{error.diag.message_primary} (SQLSTATE {error.sqlstate})",

@@ -104,11 +104,15 @@ class Stream:
         self._thread.join()
         self._output.close()
 
+    def check(self) -> None:
+        """Raise what went wrong so far: whoever digests meanwhile need not go on."""
+        if self._error is not None:
+            raise self._error
+
     def wait(self) -> None:
         """Return when the dump is stored; raise what went wrong."""
         self._thread.join()
-        if self._error is not None:
-            raise self._error
+        self.check()
 
     def _run(self) -> None:
         try:

@@ -6,12 +6,25 @@ import uuid
 
 from pydantic import ValidationError
 
-from rollout.errors import Failed
+from rollout.errors import Failed, Refused
 from rollout.objectstore import NotFound, ObjectStore
 from rollout.snapshots.records import DatabaseSnapshot, Manifest, RedisSnapshot, now
 
 ROOT = "snapshots/"
 NAME = "manifest.json"
+CLOCKS_SECONDS = 300
+
+
+def require_same_clock(store: ObjectStore) -> None:
+    """Raise Refused when store and runner do not agree on the time: names, locks and retention of snapshots rest on it."""
+    ahead = (store.now() - now()).total_seconds()
+    if abs(ahead) > CLOCKS_SECONDS:
+        raise Refused(
+            f"the object store's clock is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} the runner's",
+            limit=f"{CLOCKS_SECONDS} s",
+            next="set the wrong one by NTP, then give the same command again",
+            page="runbooks/snapshots.md",
+        )
 
 
 def new_prefix() -> str:

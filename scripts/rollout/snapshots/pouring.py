@@ -14,10 +14,12 @@ import zstandard
 from psycopg import sql
 
 from rollout import environment
+from rollout.children import die_with_parent
 from rollout.errors import Failed
 from rollout.objectstore import ObjectStore
 from rollout.snapshots import clients
 from rollout.snapshots.records import DumpPart
+from rollout.snapshots.server import inside
 
 TIMEOUT_SECONDS = 6 * 3600.0
 END_SECONDS = 3600.0
@@ -58,8 +60,9 @@ def pour(store: ObjectStore, part: DumpPart, argv: list[str], folder: Path, coun
     """
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr, env=clients.environment(), cwd=folder
-        )
+            argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=stderr, env=clients.environment(), cwd=folder,
+            preexec_fn=die_with_parent,  # noqa: PLW1509  (one system call)
+        )  # fmt: skip
         assert process.stdin is not None
         try:
             try:
@@ -69,7 +72,12 @@ def pour(store: ObjectStore, part: DumpPart, argv: list[str], folder: Path, coun
                 pass  # it has said why
             clients.check(Path(argv[0]).name, process.wait(timeout=END_SECONDS), stderr)
         except subprocess.TimeoutExpired:
-            raise Failed("pg_restore did not end", limit=f"{END_SECONDS:,.0f} s", next="run the same command again") from None
+            raise Failed(
+                "pg_restore did not end",
+                limit=f"{END_SECONDS:,.0f} s",
+                next="run the same command again",
+                verdict="inconclusive",
+            ) from None
         finally:
             if process.poll() is None:
                 process.kill()
@@ -93,7 +101,7 @@ def listing(program: Path, archive: Path, target: environment.Database) -> tuple
     if done.returncode != 0:
         raise Failed(f"pg_restore cannot read the dump: {done.stderr.strip()[-500:]}", next="take a new snapshot")
     wanted = {e[1] for e in map(_EXTENSION_ENTRY.match, done.stdout.splitlines()) if e}
-    with psycopg.connect(target.conninfo("rollout-restore"), autocommit=True) as connection:
+    with inside(target) as connection:
         refused = {name for name in wanted if not _may_create(connection, name)}
         row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").fetchone()
         superuser = bool(row and row[0])

@@ -36,7 +36,11 @@ class Removal:
 
 
 def plan(store: ObjectStore, env: Environment, run: RunState | None) -> list[Removal]:
-    """Return what has outlived its keeping by the store's clock; `run`: the newest; its snapshot stays until it is finalized."""
+    """Return what has outlived its keeping by the store's clock; `run`: the newest; its snapshot stays until it is finalized.
+
+    Raises Refused when that clock is not the runner's: a day that has not come yet ends nothing.
+    """
+    manifests.require_same_clock(store)
     now, days = store.now(), env.settings.snapshot_retention_days
     listed = list(catalogue.every(store))
     kept = _needed(listed, run)

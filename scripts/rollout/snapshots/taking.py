@@ -7,7 +7,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import redis
+
 from rollout.environment import Database, Environment, Redis, Tier
+from rollout.errors import Failed
 from rollout.objectstore import ObjectStore
 from rollout.snapshots import manifest as manifests
 from rollout.snapshots.database import take_database
@@ -25,8 +28,10 @@ SWEEP_AFTER_SECONDS = 24 * 3600.0
 def take(env: Environment, store: ObjectStore, tiers: list[Tier], show: Show, *, who: str, why: str, run: str = "") -> Manifest:
     """Snapshot the live databases of the tiers, and Redis with the queue's; return the manifest once it exists.
 
-    Raises what the first that fails raised, once the others have ended: there is no snapshot then. `run`: whose evidence it is.
+    Raises Refused when the clocks of store and runner differ, else what the first that fails raised, once the others have ended:
+    there is no snapshot then. `run`: whose evidence it is.
     """
+    manifests.require_same_clock(store)
     store.sweep_uploads(manifests.ROOT, older_than_seconds=SWEEP_AFTER_SECONDS)
     prefix = manifests.new_prefix()
     databases = [database for tier in tiers for database in env.tier(tier)]
@@ -64,11 +69,15 @@ def _database(env: Environment, database: Database, store: ObjectStore, prefix: 
 def _redis(env: Environment, server: Redis, store: ObjectStore, prefix: str, show: Show) -> list[RedisSnapshot]:
     """Take a server, or each master of the cluster that it belongs to."""
     began, say, marker = time.monotonic(), reporter("snapshot", server.host, show), marker_name(prefix)
-    if asked(server).cluster:
-        taken = take_cluster(server, store, prefix, say, marker=marker)
-    else:
+    try:
         days = env.settings.snapshot_retention_days[REDIS_TIER]
-        taken = [take_redis(server, store, prefix, say, marker=marker, keep_days=days)]
+        if asked(server).cluster:
+            taken = take_cluster(server, store, prefix, say, marker=marker, keep_days=days)
+        else:
+            taken = [take_redis(server, store, prefix, say, marker=marker, keep_days=days)]
+    except redis.RedisError as error:
+        words = f"Redis {server.host} could not be copied: {str(error) or type(error).__name__}"
+        raise Failed(words, next="remove the cause, then run the same command", verdict="inconclusive") from None
     for one in taken:
         words = f"done: {one.keyspace.keys:,} keys, {one.content.size / 2**20:.1f} MiB, consistent {one.consistency}"
         show({"step": "snapshot", "host": one.host, "rate": time.monotonic() - began, "text": words})

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
+import redis
 from psycopg import sql
 
 from rollout.environment import Environment
@@ -48,15 +50,15 @@ def verify(env: Environment, store: ObjectStore, manifest: Manifest, show: Show,
                 done = _database(store, manifest, taken, server, env.settings.snapshot_jobs, show)
                 recovered[host], compared[host] = done[:2]
                 findings += done[2]
-            except Failed as error:
-                findings.append(f"{host}: {error.observed}")
+            except (Failed, psycopg.Error) as error:
+                findings.append(_against(error, host, server))
         show(_line("verify", host, _said(compared.get(host), findings, host), time.monotonic() - started))
     for copied in manifest.redis:
         started = time.monotonic()
         try:
             recovered[copied.host], compared[copied.host] = _redis(store, copied, show)
-        except Failed as error:
-            findings.append(f"{copied.host}: {error.observed}")
+        except (Failed, redis.RedisError) as error:
+            findings.append(_against(error, copied.host, None))
         show(_line("verify", copied.host, _said(compared.get(copied.host), findings, copied.host), time.monotonic() - started))
     made = proof.made(manifest, digest, compared, findings, by=by, where=WHERE, run=run, recovered=recovered, tools=tools,
                       seconds=time.monotonic() - began)  # fmt: skip
@@ -81,6 +83,18 @@ def _database(
         if taken.marker and not markers.held(connection, taken.marker.name):
             found.append(f"{host}: the marker {taken.marker.name} is not in it")
     return round(restored, 3), compared, found
+
+
+def _against(error: Failed | psycopg.Error | redis.RedisError, host: str, server: Scratch | None) -> str:
+    """Return what a failure says against the snapshot; raise Failed when it says nothing of it: store, disk or server failed."""
+    words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if server is not None and server.process.poll() is not None:
+        words = f"the throw-away server for {host} ended: {error.observed if isinstance(error, Failed) else words}"
+    elif isinstance(error, Failed):
+        if error.verdict == "inconclusive":
+            raise error
+        return f"{host}: {error.observed}"
+    raise Failed(words, next="correct that, then verify the snapshot again", page=scratch.PAGE, verdict="inconclusive") from None
 
 
 def _redis(store: ObjectStore, copied: RedisSnapshot, show: Show) -> tuple[float, Comparison]:

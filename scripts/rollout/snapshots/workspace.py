@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -17,13 +18,14 @@ from rollout.errors import Failed
 
 PREFIX = "penguin-rollout-"
 OWNER = "owner.json"
+MORE_DISK = "free some disk, or point TMPDIR at a larger one, then run the same command"
 
 
 @contextmanager
 def workspace(purpose: str) -> Iterator[Path]:
     """Yield a folder of mode 0700 that is gone afterwards; first remove those whose owner died.
 
-    Processes started with this folder as their working directory are ended with it.
+    Processes started with this folder as their working directory are ended with it. Raise Failed when the disk is full.
     """
     sweep()
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{purpose}-"))
@@ -31,6 +33,10 @@ def workspace(purpose: str) -> Iterator[Path]:
         me = psutil.Process()
         (folder / OWNER).write_text(json.dumps({"pid": me.pid, "created": me.create_time()}))
         yield folder
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Failed(f"the disk below {folder.parent} is full", next=MORE_DISK, verdict="inconclusive") from None
     finally:
         _remove(folder)
 
@@ -56,7 +62,8 @@ def require_space(folder: Path, needed_bytes: int) -> None:
         raise Failed(
             f"{free / 2**20:,.0f} MiB are free below {folder.parent}",
             limit=f"{needed_bytes * 1.1 / 2**20:,.0f} MiB for the dump",
-            next="free some disk, or point TMPDIR at a larger one, then run the same command",
+            next=MORE_DISK,
+            verdict="inconclusive",
         )
 
 

@@ -24,11 +24,13 @@ def take_cluster(
     *,
     marker: str = "",
     way: copies.Way = "auto",
+    keep_days: int | None = None,
 ) -> list[RedisSnapshot]:
     """Store one snapshot of each master, one after the other, so that one copy at a time is in the runner's memory.
 
-    They are of different instants. The marker, one key, is in the copy of the master that has its slot. Raise Failed
-    when slots moved meanwhile: keys may then be in two copies or in none.
+    They are of different instants. The marker, one key, is in the copy of the master that has its slot. `keep_days`: how long
+    their objects are under lock, where the bucket locks. Raise Failed when slots moved meanwhile: keys may then be in two copies
+    or in none.
     """
     before = masters(server)
     if marker:
@@ -36,7 +38,7 @@ def take_cluster(
             markers.put_with(client, server.host, marker)
     reference = now()
     taken = [
-        taking.take_redis(node, store, prefix, progress, way=way, slots=slots, reference=reference)
+        taking.take_redis(node, store, prefix, progress, way=way, slots=slots, reference=reference, keep_days=keep_days)
         for node, slots in before
     ]
     if masters(server) != before:
