@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from servers import Server, remove_binaries
 HERE = Path(__file__).parent
 SERVERS = (HERE / "sql", HERE / "integration")
 ALONE = ("test_road.py", "test_traffic.py")
+OTHER_VERSION = re.compile(r"[\[-]1[5-7][\]-]")
 MARK = "ROLLOUT_TEST_SESSION"  # every process that a test starts inherits it
 END_SECONDS = 5.0
 
@@ -25,8 +27,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs servers, and what needs the machine for itself."""
+    """Mark what needs servers, what needs the machine for itself, and what runs on another version than the wheel's.
+
+    Those versions are on some machines and not on others: they are part of the depth.
+    """
     for item in items:
+        if OTHER_VERSION.search(item.name):
+            item.add_marker("deep")
         if item.path.name in ALONE:
             item.add_marker("alone")
         if any(folder in item.path.parents for folder in SERVERS):

@@ -113,8 +113,7 @@ def _truncate(body: bytearray) -> None:
     del body[len(body) * 2 // 3 :]
 
 
-@pytest.mark.parametrize("number", [0, 1, 3])
-@pytest.mark.parametrize("change", [_flip, _truncate])
+@pytest.mark.parametrize(("number", "change"), [(0, _flip), (1, _truncate), (3, _flip)])
 def test_a_damaged_object_is_no_proof_and_comes_beside_nothing(
     servers: Servers, env: Environment, manifest: Manifest, number: int, change: Any
 ) -> None:

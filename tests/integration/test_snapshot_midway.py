@@ -50,11 +50,19 @@ def _differences(live: Database, copied: Database) -> list[str]:
 
 
 @pytest.mark.parametrize("tier", TIERS)
+def test_a_dump_is_restored_when_everything_is_swapped(place: Place, tier: str) -> None:
+    """What was restored has the same rows, sequences and catalogue objects: the stage at which a rollout stands for days."""
+    live = place.databases[tier]
+    place.forward(tier, until=changes.plan(tier)[-1].name)
+    assert _differences(live, _copy(place, live, f"{tier}_swapped")) == []
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("tier", TIERS)
 def test_a_dump_is_restored_at_every_stage(place: Place, tier: str) -> None:
-    """Swapped, reverted and contracted: what was restored has the same rows, sequences and catalogue objects."""
+    """Reverted and contracted."""
     live, plan = place.databases[tier], [change.name for change in changes.plan(tier)]
     place.forward(tier, until=plan[-1])
-    assert _differences(live, _copy(place, live, f"{tier}_swapped")) == []
     for name in reversed(plan):
         with place.stages(tier, name) as stages:
             stages.revert()

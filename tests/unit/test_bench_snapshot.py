@@ -59,13 +59,14 @@ def test_a_server_that_a_program_runs_is_left_out(tmp_path: Path) -> None:
 
 def test_a_program_that_fails_says_why_and_one_that_hangs_is_ended() -> None:
     """With its last words; with its children."""
+    before = watch.family(os.getpid())  # a worker of pytest may have servers of other tests
     with pytest.raises(Failed, match="exited with 3: no such thing"):
         watch.run(["/bin/sh", "-c", "echo no such thing >&2; exit 3"], ENV, deadline_seconds=10)
     with pytest.raises(Failed, match="exited with 0: status: error"):
         watch.run(["/bin/echo", "status: error"], ENV, deadline_seconds=10, says="status: ok")
     with pytest.raises(Failed, match="did not end"):
         watch.run(["/bin/sh", "-c", "sleep 100 & sleep 100"], ENV, deadline_seconds=0.5)
-    assert watch.family(os.getpid()) == {os.getpid()}
+    assert watch.family(os.getpid()) <= before
 
 
 def test_a_rate_is_the_database_by_wall_time_and_null_without_such_an_act() -> None:
