@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import shlex
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +26,7 @@ from rollout.errors import BadInput, Failed, Refused
 from rollout.recovery import archive, base, log, restoring
 from rollout.recovery.archive import Receiver
 from rollout.recovery.records import Base, Covered, ordinal, place
+from rollout.recovery.spool import Spool
 
 EVERY_SECONDS = 0.5
 
@@ -193,6 +197,22 @@ def test_a_receiver_that_was_killed_goes_on_without_a_gap(drill: Place, tmp_path
     numbers = [ordinal(file, chosen.segment_bytes) for file in files]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     assert len(list(drill.servers.store.keys(f"{drill.prefix}log/"))) == len(set(drill.servers.store.keys(f"{drill.prefix}log/")))
+
+
+def test_it_stops_far_behind_what_was_read_ahead(drill: Place) -> None:
+    """To a moment many segments before the end: the file in which it stops is asked for again, long after it was taken."""
+    chosen, covered = log.choose(drill.servers.store, drill.live.host, None)
+    files = log.files(drill.servers.store, chosen, covered)
+    assert len(files) > 6
+    with tempfile.TemporaryDirectory() as folder, Spool(drill.servers.store, files, Path(folder) / "spool", None) as spool:
+        shell = shlex.split(spool.command)[:2]
+        for one in [*files, files[0], files[1], files[-1]]:
+            got = Path(folder) / "got"
+            done = subprocess.run([*shell, one.file, str(got)], check=False, timeout=30)
+            assert done.returncode == 0, one.file
+            assert hashlib.sha256(got.read_bytes()).hexdigest() == one.sha256
+        assert subprocess.run([*shell, "00000002.history", str(got)], check=False, timeout=30).returncode == 1
+        spool.check()
 
 
 def test_a_gap_is_named(drill: Place) -> None:

@@ -21,17 +21,20 @@ from rollout.recovery.records import LogFile
 from rollout.sandbox.account import Account
 
 AHEAD = 8  # files that may wait to be taken
-BEHIND = 4  # that are kept when taken: at its end a recovery asks for the last ones again
+BEHIND = 4  # that are kept when taken: at its end a recovery asks again for the file in which it stopped, which may be older
 POLL_SECONDS = 0.02
 SCRIPT = """#!/bin/sh
 # $1: the file that is wanted, $2: where to put it, from the data directory. 200 stops the recovery; 1 would be the log's end.
+# A file that was there and is no more is asked for again.
 spool={folder}
 grep -qx "$1" "$spool/coming" || exit 1
-while [ ! -f "$spool/$1" ]; do
+while ! cp "$spool/$1" "$2.part" 2>/dev/null; do
+    [ -f "$spool/$1" ] && exit 200
     [ -f "$spool/failed" ] && exit 200
+    [ -f "$spool/$1.taken" ] && touch "$spool/$1.wanted"
     sleep 0.02
 done
-cp "$spool/$1" "$2.part" && mv "$2.part" "$2" && touch "$spool/$1.taken" || exit 200
+mv "$2.part" "$2" && touch "$spool/$1.taken" || exit 200
 """
 
 
@@ -43,6 +46,7 @@ class Spool:
         self._store, self._files, self.folder, self._account = store, files, folder, account
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
+        self._again: set[str] = set()
         self.error: Exception | None = None
         self.fetched_bytes = 0
 
@@ -72,11 +76,18 @@ class Spool:
 
     def _run(self) -> None:
         try:
-            for number, one in enumerate(self._files):
-                self._wait_for_room(number)
-                if self._stop.is_set():
-                    return
-                self._fetch(one)
+            number = 0
+            while not self._stop.is_set():
+                for one in self._files[:number]:
+                    if (self.folder / f"{one.file}.wanted").exists():
+                        self._again.add(one.file)
+                        self._fetch(one)
+                        (self.folder / f"{one.file}.wanted").unlink()
+                if number < len(self._files) and self._has_room(number):
+                    self._fetch(self._files[number])
+                    number += 1
+                else:
+                    self._stop.wait(POLL_SECONDS)
         except Exception as error:  # noqa: BLE001  told to whoever waits for the server
             self.error = error
             (self.folder / "failed").touch()
@@ -101,15 +112,11 @@ class Spool:
         part.rename(self.folder / one.file)
         self.fetched_bytes += len(raw)
 
-    def _wait_for_room(self, number: int) -> None:
-        """Wait until few enough are untaken, and remove those that were taken a while ago."""
-        while not self._stop.is_set():
-            taken = [n for n in range(number) if (self.folder / f"{self._files[n].file}.taken").exists()]
-            newest = max(taken, default=-1)
-            for n in taken:
-                if n < newest - BEHIND:
-                    (self.folder / self._files[n].file).unlink(missing_ok=True)
-            waiting = sum(1 for n in range(newest + 1, number) if not self._files[n].is_history)
-            if waiting < AHEAD:
-                return
-            self._stop.wait(POLL_SECONDS)
+    def _has_room(self, number: int) -> bool:
+        """Tell whether few enough are untaken, after removing those that were taken a while ago."""
+        taken = [n for n in range(number) if (self.folder / f"{self._files[n].file}.taken").exists()]
+        newest = max(taken, default=-1)
+        for n in taken:
+            if n < newest - BEHIND and self._files[n].file not in self._again:
+                (self.folder / self._files[n].file).unlink(missing_ok=True)
+        return sum(1 for n in range(newest + 1, number) if not self._files[n].is_history) < AHEAD
