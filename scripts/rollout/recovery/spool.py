@@ -28,8 +28,11 @@ SCRIPT = """#!/bin/sh
 # A file that was there and is no more is asked for again.
 spool={folder}
 grep -qx "$1" "$spool/coming" || exit 1
-while ! cp "$spool/$1" "$2.part" 2>/dev/null; do
-    [ -f "$spool/$1" ] && exit 200
+while :; do
+    if [ -f "$spool/$1" ]; then
+        cp "$spool/$1" "$2.part" 2>/dev/null && break
+        [ -f "$spool/$1" ] && exit 200
+    fi
     [ -f "$spool/failed" ] && exit 200
     [ -f "$spool/$1.taken" ] && touch "$spool/$1.wanted"
     sleep 0.02
