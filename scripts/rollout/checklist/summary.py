@@ -22,18 +22,26 @@ def verdict(state: RunState, problems: list[str], counts: Counter[str]) -> dict[
             "items": f"Of {total} checks, {' and '.join(said)}." if said else f"All {total} checks passed."}  # fmt: skip
 
 
+def _of_rollback(state: RunState) -> tuple[str, str, str]:
+    back = state.phases["rollback"]
+    why = (state.rolled_back.why if state.rolled_back else back.why) or "no reason given"
+    if back.verdict == "pass" and state.rolled_back and state.rolled_back.snapshot:
+        lost = "what was written since is only in the databases that were replaced"
+        return "pass", "Brought back to a snapshot", f"All is as in {state.rolled_back.snapshot}; {lost}. Why: {why}."
+    if back.verdict == "pass":
+        return "pass", "Rolled back", f"Everything was taken back, and the old release serves all users. Why: {why}."
+    if back.verdict == "fail":
+        return "fail", "The rollback failed", f"The rollout was rolled back, and not all of it was taken back. Why: {why}."
+    return "inconclusive", "Being rolled back", f"The rollout is being rolled back. Why: {why}."
+
+
 def _of_run(state: RunState, problems: list[str]) -> tuple[str, str, str]:
     if problems:
         text = "The journal of this run was edited or is incomplete: nothing below is evidence."
         return "fail", "Do not rely on this page", text
     back = state.phases["rollback"]
     if state.rolled_back or back.attempts:
-        why = (state.rolled_back.why if state.rolled_back else back.why) or "no reason given"
-        if back.verdict == "pass":
-            return "pass", "Rolled back", f"Everything was taken back, and the old release serves all users. Why: {why}."
-        if back.verdict == "fail":
-            return "fail", "The rollback failed", f"The rollout was rolled back, and not all of it was taken back. Why: {why}."
-        return "inconclusive", "Being rolled back", f"The rollout is being rolled back. Why: {why}."
+        return _of_rollback(state)
     done = [name for name, phase in state.phases.items() if phase.verdict == "pass"]
     failed = [name for name, phase in state.phases.items() if phase.verdict in ("fail", "inconclusive")]
     if failed:

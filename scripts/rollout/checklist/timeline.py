@@ -25,8 +25,9 @@ def events(found: Iterable[journal.Event]) -> list[dict[str, Any]]:
             words = facts["phase"] if event.kind == "phase_started" else f"{facts['phase']} {facts['verdict']}"
             shown.append({"at": event.time, "kind": event.kind, "phase": facts["phase"], "text": words})
         elif event.kind in ("traffic_shifted", "traffic_back"):
+            was = "no server" if facts["before"] is None else f"{facts['before']:g} %"
             shown.append({"at": event.time, "kind": "traffic", "percent": facts["after"],
-                          "text": f"{facts['before']:g} % to {facts['after']:g} % on green"})  # fmt: skip
+                          "text": f"{was} to {facts['after']:g} % on green"})  # fmt: skip
         elif event.kind == "step_done" and facts.get("step") in STALLS:
             shown += [_stall(event.time, facts, change) for change in facts["facts"].get("changes", []) if "held_ms" in change]
     return shown
