@@ -62,9 +62,10 @@ def restore(
     names = ", ".join(f"{p.name} on {p.live.host}" for p in places)
     print(f"{manifest.id} is restored and equal in {time.monotonic() - began:.1f} s: {names}")
     if done is None:
-        print(f"live is as it was\nnext: look at it, then  invoke restore --snapshot {manifest.id}{_tier(tier)} --exchange")
+        words = f"live is as it was\nnext: look at it, then  invoke restore --snapshot {manifest.id}{_tier(tier)} --exchange"
+        print(screen.for_environment(words, env))
     else:
-        _exchanged(done, lost)
+        _exchanged(done, lost, env)
 
 
 @task(help={"env": ENV, "tier": TIER, "why": "the reason, for the journal", "confirm": CONFIRM, "debug": DEBUG})
@@ -77,7 +78,7 @@ def undo(c: Context, env: str = "sandbox", tier: str = "", why: str = "", confir
     confirmed(found, confirm, f"{', '.join(p.live.dbname for p in pairs)} of {env} are exchanged back; {lost}", always=True)
     with screen.lines() as show:
         done = acting.exchange_all(found, ObjectStore(found.object_store), pairs, show, why=why or "undo")
-    _exchanged(done, lost)
+    _exchanged(done, lost, env)
 
 
 @task(
@@ -124,7 +125,8 @@ def redis(
         one = done.merged
         told = f"{one.replaced:,} keys replaced, {one.added:,} added, {one.deleted:,} deleted, {one.kept:,} were so already"
         print(f"{host}: {told}")
-    print(f"run {done.run}\nnext: invoke restore.queue  compares its jobs; invoke restore.redis --undo  goes back")
+    words = f"run {done.run}\nnext: invoke restore.queue  compares its jobs; invoke restore.redis --undo  goes back"
+    print(screen.for_environment(words, env))
 
 
 @task(help={"env": ENV, "apply": "put it right by the rule of each class", "confirm": CONFIRM, "json": JSON, "debug": DEBUG})
@@ -159,11 +161,12 @@ def _as_of(env: Environment, store: ObjectStore, wanted: list[Tier], to: str, wh
         return moments.snapshot_at(env, store, wanted[0], moment, show, who=getpass.getuser(), why=why)
 
 
-def _exchanged(done: acting.Done, lost: str) -> None:
+def _exchanged(done: acting.Done, lost: str, env: str) -> None:
     print(f"exchanged; the application was closed for {done.closed_seconds:.1f} s; {lost}:")
     for database, made in done.exchanged:
         print(f"  {database.host:<20} {made.kept}")
-    print(f"run {done.run}\nnext: invoke restore.undo  goes back; drop the replaced ones when nobody needs them")
+    words = f"run {done.run}\nnext: invoke restore.undo  goes back; drop the replaced ones when nobody needs them"
+    print(screen.for_environment(words, env))
 
 
 def _as_json(name: str, brought: list[bringing.Brought], done: acting.Done | None) -> dict[str, Any]:

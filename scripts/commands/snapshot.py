@@ -53,7 +53,7 @@ def take(
     if json:
         print(jsons.dumps(pages.as_json(listed), indent=1))
     else:
-        print(pages.taken(listed, time.monotonic() - began))
+        print(screen.for_environment(pages.taken(listed, time.monotonic() - began), env))
     _end(listed)
 
 
@@ -134,7 +134,8 @@ def base(c: Context, env: str = "sandbox", tier: str = "", json: bool = False, d
     if json:
         print(jsons.dumps([one.model_dump(mode="json") for one in made], indent=1))
     else:
-        print(f"{len(made)} base backups\nnext: invoke snapshot.receive  keeps the log behind them, as a service")
+        words = f"{len(made)} base backups\nnext: invoke snapshot.receive  keeps the log behind them, as a service"
+        print(screen.for_environment(words, env))
 
 
 @task(help={"env": ENV, "tier": TIER, "debug": DEBUG})
@@ -203,4 +204,5 @@ def _end(listed: catalogue.Listed) -> None:
     if proof is not None and proof.verdict != "pass" and manifest is not None:
         first = (proof.findings or [d for one in proof.comparisons.values() for d in one.differences] or ["it is not whole"])[0]
         words = f"failed: {manifest.id} does not restore to what it was taken from: {first}"
-        raise Exit(f"{words}\nnext: invoke snapshot.take --verify  see runbooks/snapshots.md#differs", code=1)
+        following = f"next: invoke snapshot.take --verify -e {manifest.environment}  see runbooks/snapshots.md#differs"
+        raise Exit(f"{words}\n{following}", code=1)

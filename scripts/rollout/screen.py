@@ -34,7 +34,8 @@ NEXT: dict[PhaseName, str] = {
     "rollback": COMMANDS["2"],
 }
 COMMAND = re.compile(
-    r"invoke (?:deploy --phase \d|rollback|finalize|status|checklist|monitor(?:\.[a-z]+)?|change\.[a-z]+)\b(?! -e)"
+    r"invoke (?:deploy --phase \d|rollback|finalize|status|checklist|(?:monitor|restore|references)(?:\.[a-z]+)?"
+    r"|(?:change|snapshot)\.[a-z]+)\b(?! -e)"
 )
 WORDS = {"finalize": "finalized", "rollback": "rolled back"}
 
