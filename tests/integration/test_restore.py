@@ -248,7 +248,8 @@ def test_bare_tools_restore_it(servers: Servers, manifest: Manifest, tmp_path: P
     told = json.loads(servers.store.read(manifest.key)[0])["databases"][0]
     files = {}
     for part in told["parts"]:
-        body = servers.store.client.get_object(Bucket=servers.store.bucket, Key=servers.store.prefix + part["key"])["Body"].read()
+        where = {"Bucket": servers.store.bucket, "Key": servers.store.prefix + part["key"], "VersionId": part["version_id"]}
+        body = servers.store.client.get_object(**where)["Body"].read()  # type: ignore[arg-type]
         assert hashlib.sha256(body).hexdigest() == part["sha256"]
         path = tmp_path / f"{len(files)}.dump"
         path.write_bytes(zstandard.ZstdDecompressor().decompressobj().decompress(body))

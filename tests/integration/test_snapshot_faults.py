@@ -75,6 +75,7 @@ class Place(Servers):
         """Start what is needed, fill the database and take the snapshot."""
         Home.__init__(self)
         try:
+            self.others = {p.pid for p in psutil.Process().children()}
             self.postgres = {"live": self._postgres("live")}
             self.store = ObjectStore(self._seaweedfs())
             self.live = self.database("oltp")
@@ -132,9 +133,13 @@ class Place(Servers):
         with superuser(self.live.port) as connection:
             return sorted(str(row[0]) for row in connection.execute("SELECT datname FROM pg_database"))
 
+    def ours(self) -> set[int]:
+        """Return the servers of this file, and those that other tests keep in the same process of pytest."""
+        return self.others | {process.pid for process in self.processes}
+
     def at_rest(self) -> None:
         """Assert that no program and no session of a snapshot goes on."""
-        own = {process.pid for process in self.processes}
+        own = self.ours()
         running = [p for p in psutil.Process().children(recursive=True) if p.name() in ("pg_dump", "pg_restore", "postgres")]
         assert not [p for p in running if p.pid not in own and not own & {q.pid for q in p.parents()}]
         with superuser(self.live.port) as connection:
@@ -370,7 +375,7 @@ def test_a_throw_away_server_that_ends_is_no_verdict(
     monkeypatch.setattr(database_restore, "DROP_SECONDS", 1.0)  # it does not come back
 
     def kill() -> None:
-        own = {process.pid for process in place.processes}
+        own = place.ours()
         me = psutil.Process()
         (scratch,) = (p for p in me.children() if p.name() == "postgres" and p.pid not in own)
         scratch.send_signal(signal.SIGQUIT)
